@@ -1,0 +1,44 @@
+"""The contract of a backbone: named stages, any of which can be tapped."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Encoder(nn.Module):
+    """A chain of named stages over images in [0, 1].
+
+    Shape:
+        images (N, C, H, W) float in [0, 1] -> the feature map of the tapped stage (N, D, h, w)
+    """
+
+    def __init__(self, stages: dict[str, nn.Module], channels: int, size: int, default_tap: str | None = None) -> None:
+        """`default_tap` is the stage whose features are kept; the last one unless told."""
+        super().__init__()
+        self.stages = nn.ModuleDict(stages)
+        self.channels = channels  # C
+        self.size = size  # H = W, pixels
+        self.default_tap = default_tap or next(reversed(stages))
+
+    def forward(self, images: Tensor, tap: str | None = None) -> Tensor:
+        """Run as far as the stage `tap` (the last stage unless told) and return its feature map."""
+        x = (images - 0.5) * 4  # natural images have a standard deviation of about a quarter
+        for name, stage in self.stages.items():
+            x = stage(x)
+            if name == tap:
+                return x
+        if tap is not None:
+            raise ValueError(f"no stage {tap!r}; this encoder has {', '.join(self.stages)}")
+        return x
+
+    def shape(self, tap: str | None = None) -> tuple[int, int, int]:
+        """The (D, h, w) of a stage's feature map, found by one forward of zeros in eval mode."""
+        training = self.training
+        self.eval()
+        device = next(self.parameters()).device
+        with torch.inference_mode():
+            zeros = torch.zeros(1, self.channels, self.size, self.size, device=device)
+            _, d, h, w = self(zeros, tap).shape
+        self.train(training)
+        return d, h, w

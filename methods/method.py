@@ -1,0 +1,56 @@
+"""The contract of a pretraining method: what it reads, what it minimises, what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+from methods.encoders import Encoder
+from methods.space import among, between
+
+HIDDEN = -1  # the label of an image whose label the budget does not pay for
+
+
+class Batch(NamedTuple):
+    """One step's images, without any augmentation: a method makes its own views."""
+
+    images: Tensor  # (N, C, H, W) float in [0, 1], on the device, channels_last
+    index: Tensor  # (N,) int64, the image's place in the training pool
+    labels: Tensor  # (N,) int64, HIDDEN outside the label budget; only `supervised` may read them
+
+
+@dataclass(frozen=True)
+class Config:
+    """The five hyperparameters that every study searches; a method overrides defaults and adds its own."""
+
+    batch_size: int = among(64, (32, 64, 128, 256))
+    lr: float = between(1e-3, 1e-4, 1e-2, log=True)
+    dropout: float = between(0.3, 0.0, 0.6)  # in the encoder while it pretrains, and in the head
+    augmentation: float = between(0.5, 0.0, 1.0)  # strength of methods.views, 0 is none
+    label_smoothing: float = between(0.1, 0.0, 0.3)  # in a pretext that classifies, and in the head
+
+
+Embed = Callable[[], Tensor]  # features of the whole pool in pool order, (M, D), the same on every worker
+
+
+class Method(nn.Module):
+    """A pretraining method. `forward` is what DistributedDataParallel wraps, so all of a step happens there."""
+
+    Config: ClassVar[type[Config]] = Config
+    encoder: Encoder  # what is kept
+
+    def __init__(self, config: Any, encoder: Encoder, classes: int) -> None:
+        """`config` is an instance of `self.Config`; `classes` is the number of labels, for `supervised` alone."""
+        super().__init__()
+        self.config = config
+        self.encoder = encoder
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Named losses, scalars, already weighted: training minimises their sum."""
+        raise TypeError(f"{type(self).__name__} defines no forward")
+
+    def begin_epoch(self, epoch: int, embed: Embed) -> None:
+        """Called before each epoch, counted from 0, on every worker. Nothing by default."""

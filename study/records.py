@@ -1,0 +1,98 @@
+"""Records: what a study, a trial, an epoch and a fit are. Frozen data and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from methods.space import Value
+
+Status = Literal["completed", "pruned", "failed"]
+Mode = Literal["frozen", "finetuned", "supervised", "random"]
+Split = Literal["validation", "test"]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of one trial: a row of history.parquet."""
+
+    epoch: int  # counted from 1
+    loss: float  # sum of the terms, mean over the epoch
+    terms: dict[str, float]  # each named loss, already weighted
+    objective: float  # validation accuracy of a linear head on the frozen features, in [0, 1]
+    seconds: float  # training and objective together
+    images_seen: int  # in this epoch, over all workers
+    images_per_second: float  # of the training alone
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One finished trial: a row of trials.parquet, with its epochs."""
+
+    number: int  # counted from 0, in the order of proposal; trial 0 is the published recipe
+    trial_id: str
+    status: Status
+    params: dict[str, Value]  # searched hyperparameters
+    objective: float | None  # best over its epochs; None where none was finished
+    seconds: float
+    lane: int
+    started_at: str  # ISO 8601, UTC
+    seed: int
+    error: str | None  # one line; None unless failed
+    history: tuple[Epoch, ...]
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs it ran."""
+        return len(self.history)
+
+    @property
+    def images_seen(self) -> int:
+        """Over all its epochs and workers."""
+        return sum(epoch.images_seen for epoch in self.history)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One classifier, trained on one label subset: a row of curves.parquet."""
+
+    mode: Mode
+    fraction: float  # of the labelled training images, in (0, 1]
+    labels: int  # how many labels it was given
+    labels_per_class: float  # labels / classes
+    draw: int  # which of the nested label subsets
+    seed: int
+    split: Split
+    accuracy: float  # in [0, 1]
+    top5: float  # in [0, 1]
+    trial_id: str | None  # whose encoder; None where none was pretrained
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Study:
+    """The whole configuration of a study: what study.json holds, and what a resumed study must equal."""
+
+    name: str
+    dataset: str
+    method: str
+    encoder: str
+    image_size: int  # pixels a side
+    trials: int | None  # None where a time budget ends the search
+    budget_seconds: float | None
+    epochs: int  # of a trial that is not pruned
+    fractions: tuple[float, ...]
+    draws: int
+    objective_fraction: float
+    seed: int
+    workers: int  # a lane
+    gpus_per_worker: float
+    lanes: int
+
+    # Facts about the data, found when it was prepared.
+    data_hash: str
+    classes: tuple[str, ...]
+    pool_images: int  # labelled and unlabelled
+    train_labels: int  # labelled images in the pool: fraction 1
+    validation_labels: int  # labels that the search sees
+    test_images: int
