@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from methods.encoders import Encoder
 from methods.space import among, between
@@ -40,6 +42,7 @@ class Method(nn.Module):
     """A pretraining method. `forward` is what DistributedDataParallel wraps, so all of a step happens there."""
 
     Config: ClassVar[type[Config]] = Config
+    reads_labels: ClassVar[bool] = False  # True: it trains on the labelled images alone, and may read Batch.labels
     encoder: Encoder  # what is kept
 
     def __init__(self, config: Any, encoder: Encoder, classes: int) -> None:
@@ -51,6 +54,10 @@ class Method(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Named losses, scalars, already weighted: training minimises their sum."""
         raise TypeError(f"{type(self).__name__} defines no forward")
+
+    def optimizer(self) -> Optimizer:
+        """One optimizer over all weights; Adam unless the method's source says otherwise."""
+        return torch.optim.Adam(self.parameters(), lr=self.config.lr, fused=True)
 
     def begin_epoch(self, epoch: int, embed: Embed) -> None:
         """Called before each epoch, counted from 0, on every worker. Nothing by default."""

@@ -1,0 +1,1 @@
+"""The platform: studies of pretraining methods, on Ray."""

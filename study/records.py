@@ -53,6 +53,15 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Started:
+    """A trial that was proposed: what a resumed study needs to go on with it."""
+
+    number: int
+    params: dict[str, Value]
+    started_at: str  # ISO 8601, UTC
+
+
+@dataclass(frozen=True)
 class Fit:
     """One classifier, trained on one label subset: a row of curves.parquet."""
 
@@ -70,6 +79,14 @@ class Fit:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """How many labels a classifier may use: a fraction of the labelled training images, or so many a class."""
+
+    fraction: float | None = None
+    labels_per_class: int | None = None
+
+
+@dataclass(frozen=True)
 class Study:
     """The whole configuration of a study: what study.json holds, and what a resumed study must equal."""
 
@@ -81,7 +98,9 @@ class Study:
     trials: int | None  # None where a time budget ends the search
     budget_seconds: float | None
     epochs: int  # of a trial that is not pruned
-    fractions: tuple[float, ...]
+    epoch_images: int  # images seen in one epoch: the pool, or a part of it, another one each epoch
+    fractions: tuple[float, ...]  # of the labelled training images; empty where labels_per_class is given
+    labels_per_class: tuple[int, ...]
     draws: int
     objective_fraction: float
     seed: int
@@ -89,6 +108,7 @@ class Study:
     gpus_per_worker: float
     lanes: int
 
+    pool_limit: int | None  # --pool-images: pretrain on a random part of the pool
     # Facts about the data, found when it was prepared.
     data_hash: str
     classes: tuple[str, ...]
@@ -96,3 +116,15 @@ class Study:
     train_labels: int  # labelled images in the pool: fraction 1
     validation_labels: int  # labels that the search sees
     test_images: int
+
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """The label budgets of the curve."""
+        if self.labels_per_class:
+            return tuple(Budget(labels_per_class=count) for count in self.labels_per_class)
+        return tuple(Budget(fraction=fraction) for fraction in self.fractions)
+
+    @property
+    def objective_budget(self) -> Budget:
+        """The labels behind the validation accuracy that the search maximises."""
+        return Budget(fraction=self.objective_fraction)

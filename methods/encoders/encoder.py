@@ -23,13 +23,12 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor, tap: str | None = None) -> Tensor:
         """Run as far as the stage `tap` (the last stage unless told) and return its feature map."""
-        x = (images - 0.5) * 4  # natural images have a standard deviation of about a quarter
+        self._check(tap)
+        x = centred(images)
         for name, stage in self.stages.items():
             x = stage(x)
             if name == tap:
-                return x
-        if tap is not None:
-            raise ValueError(f"no stage {tap!r}; this encoder has {', '.join(self.stages)}")
+                break
         return x
 
     def shape(self, tap: str | None = None) -> tuple[int, int, int]:
@@ -42,3 +41,12 @@ class Encoder(nn.Module):
             _, d, h, w = self(zeros, tap).shape
         self.train(training)
         return d, h, w
+
+    def _check(self, tap: str | None) -> None:
+        if tap is not None and tap not in self.stages:
+            raise ValueError(f"no stage {tap!r}; this encoder has {', '.join(self.stages)}")
+
+
+def centred(images: Tensor) -> Tensor:
+    """Images in [0, 1] about zero with unit spread: natural images have a standard deviation of about a quarter."""
+    return (images - 0.5) * 4

@@ -1,0 +1,32 @@
+"""supervised: the yardstick. The same encoder, trained from scratch on the labels that the budget pays for.
+
+It must reach what any careful person gets from those labels; a pretraining that does not beat it is not worth its cost.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from methods.encoders import Encoder
+from methods.method import Batch, Config, Method
+from methods.views import augment
+
+
+class Supervised(Method):
+    """A linear classifier on the whole last feature map: the very network that fine-tuning starts from."""
+
+    Config = Config
+    reads_labels = True
+
+    def __init__(self, config: Any, encoder: Encoder, classes: int) -> None:
+        super().__init__(config, encoder, classes)
+        d, h, w = encoder.shape()
+        self.head = nn.Sequential(nn.Flatten(), nn.Dropout(config.dropout), nn.Linear(d * h * w, classes))
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy of the class: loss `class`. Every image of the batch must have a label."""
+        logits = self.head(self.encoder(augment(batch.images, self.config.augmentation)))  # (N, K)
+        return {"class": F.cross_entropy(logits, batch.labels, label_smoothing=self.config.label_smoothing)}

@@ -1,0 +1,87 @@
+"""The cluster: starting or joining Ray, and how many lanes fit into it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+import torch
+
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_maximum_startup_concurrency": "16",  # a lane is four processes, and Ray warns of four times the CPUs
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a study spreads over a machine or cluster."""
+
+    lanes: int
+    workers: int  # a lane
+    cpus_per_worker: float
+    gpus_per_worker: float
+
+
+def fit_layout(cpus: float, gpus: float, workers: int, gpus_per_worker: float, lanes: int | None) -> Layout:
+    """As many lanes as fit, or `lanes` of them. Raises ValueError, with the numbers, where they do not fit."""
+    if gpus_per_worker and workers * gpus_per_worker > gpus:
+        raise ValueError(
+            f"{workers} workers of {gpus_per_worker:g} GPU need {workers * gpus_per_worker:g} GPUs and there are {gpus:g}: "
+            "lower --workers or --gpus-per-worker"
+        )
+    if workers > cpus:
+        raise ValueError(f"{workers} workers need {workers} CPUs and there are {cpus:g}: lower --workers")
+    most = int(cpus // workers)
+    if gpus_per_worker:
+        most = min(most, int(gpus / (workers * gpus_per_worker) + 1e-9))
+    if lanes is not None and lanes > most:
+        raise ValueError(
+            f"{lanes} lanes of {workers} workers do not fit into {cpus:g} CPUs and {gpus:g} GPUs: at most {most}"
+        )
+    count = lanes or most
+    return Layout(count, workers, float(int(cpus // (count * workers))), gpus_per_worker)
+
+
+def local_resources() -> tuple[float, float]:
+    """CPUs and GPUs of this machine that this process may use."""
+    return float(len(os.sched_getaffinity(0))), float(torch.cuda.device_count())
+
+
+@contextmanager
+def joined(address: str | None) -> Iterator[tuple[float, float]]:
+    """Ray on this machine alone, or the running cluster at `address`: yields its CPUs and GPUs, and leaves it after.
+
+    Raises ValueError where no cluster answers at `address`.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    cpus, gpus = local_resources()
+    try:
+        if address is None:
+            ray.init(
+                address="local",
+                num_cpus=int(cpus),
+                num_gpus=int(gpus),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        else:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        if address is None:
+            raise
+        raise ValueError(f"no Ray cluster answers at --address {address}: {error}") from error
+    try:
+        resources = ray.cluster_resources()
+        yield resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+    finally:
+        ray.shutdown()

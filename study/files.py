@@ -1,0 +1,154 @@
+"""Files: what a study leaves as it runs, one JSON file a finished trial and classifier. The truth that survives."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from study.records import Epoch, Fit, Started, Status, Study, Trial
+
+STUDY = "study.json"
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader, or a crash, finds the old one or the new one and never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())  # otherwise a power cut may leave the new name on an empty file
+    temporary.replace(path)
+
+
+def write_study(folder: Path, study: Study, environment: Mapping[str, Any]) -> None:
+    """Write study.json. `environment` is JSON: versions, hardware, git revision and the command line."""
+    _write_json(folder / STUDY, {"study": dataclasses.asdict(study), "environment": dict(environment)})
+
+
+def read_study(folder: Path) -> tuple[Study, dict[str, Any]]:
+    """The study and its environment. Raises ValueError naming a file that is missing or damaged."""
+    path = folder / STUDY
+    if not path.is_file():
+        raise ValueError(f"{folder} is no study: it has no {STUDY}")
+    try:
+        content = json.loads(path.read_bytes())
+        fields: dict[str, Any] = content["study"]
+        fields |= {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+        return Study(**fields), dict(content["environment"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise damaged(path, error) from error
+
+
+def write_trial(folder: Path, trial: Trial) -> None:
+    """Write trials/NNN.json, whole."""
+    _write_json(folder / "trials" / f"{trial.number:03d}.json", dataclasses.asdict(trial))
+
+
+def read_trials(folder: Path) -> list[Trial]:
+    """The finished trials by number. Raises ValueError naming a damaged file."""
+    trials = []
+    for path in (folder / "trials").glob("*.json"):
+        try:
+            trial = _trial(json.loads(path.read_bytes()))
+            if path.stem != f"{trial.number:03d}":
+                raise ValueError(f"it holds trial {trial.number}")
+            trials.append(trial)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise damaged(path, error) from error
+    return sorted(trials, key=lambda trial: trial.number)
+
+
+def write_started(folder: Path, started: Started) -> None:
+    """Write running/NNN.json, to be removed by `remove_started` once the trial is finished."""
+    _write_json(_running(folder, started.number), dataclasses.asdict(started))
+
+
+def read_started(folder: Path) -> list[Started]:
+    """The trials that were running when the study ended, by number. Raises ValueError naming a damaged file."""
+    found = []
+    for path in sorted((folder / "running").glob("*.json")):
+        try:
+            found.append(Started(**json.loads(path.read_bytes())))
+        except (ValueError, TypeError) as error:
+            raise damaged(path, error) from error
+    return found
+
+
+def remove_started(folder: Path, number: int) -> None:
+    """Forget that a trial is running."""
+    _running(folder, number).unlink(missing_ok=True)
+
+
+def _running(folder: Path, number: int) -> Path:
+    return folder / "running" / f"{number:03d}.json"
+
+
+def write_fits(folder: Path, fits: Iterable[Fit]) -> None:
+    """Write fits/MODE-FRACTION-DRAW.json, one file a classifier with its splits, so that what is finished is kept.
+
+    Splits of one classifier come in one call. A later fit of the same mode, fraction and draw replaces the earlier.
+    """
+    together: dict[str, list[Fit]] = {}
+    for fit in fits:
+        together.setdefault(f"{fit.mode}-{float(fit.fraction)!r}-{fit.draw}.json", []).append(fit)
+    for name, group in together.items():
+        _write_json(folder / "fits" / name, [dataclasses.asdict(fit) for fit in group])
+
+
+def read_fits(folder: Path) -> list[Fit]:
+    """The finished fits by mode, fraction, draw and split. Raises ValueError naming a damaged file."""
+    fits: list[Fit] = []
+    for path in (folder / "fits").glob("*.json"):
+        try:
+            fits += [_fit(fields) for fields in json.loads(path.read_bytes())]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise damaged(path, error) from error
+    return sorted(fits, key=lambda fit: (fit.mode, fit.fraction, fit.draw, fit.split))
+
+
+def damaged(path: Path, error: Exception) -> ValueError:
+    """The error for a file that cannot be read: one line, its name, and what to do."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return ValueError(f"{path} cannot be read ({reason}); restore it, or remove it and run again with --resume")
+
+
+def _write_json(path: Path, content: object) -> None:
+    write_whole(path, json.dumps(_strict(content), indent=1, allow_nan=False) + "\n")
+
+
+def _strict(value: object) -> object:
+    """JSON has no NaN or infinity: they are written as text, which float() reads back."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    return value
+
+
+def _trial(fields: dict[str, Any]) -> Trial:
+    if fields["status"] not in get_args(Status):
+        raise ValueError(f"status {fields['status']!r} is none of {', '.join(get_args(Status))}")
+    objective = fields["objective"]
+    return Trial(
+        **fields
+        | {"objective": None if objective is None else float(objective), "seconds": float(fields["seconds"])}
+        | {"history": tuple(_epoch(epoch) for epoch in fields["history"])}
+    )
+
+
+def _epoch(fields: dict[str, Any]) -> Epoch:
+    reals = {name: float(fields[name]) for name in ("loss", "objective", "seconds", "images_per_second")}
+    return Epoch(**fields | reals | {"terms": {name: float(value) for name, value in fields["terms"].items()}})
+
+
+def _fit(fields: dict[str, Any]) -> Fit:
+    reals = ("fraction", "labels_per_class", "accuracy", "top5", "seconds")
+    return Fit(**fields | {name: float(fields[name]) for name in reals})

@@ -1,0 +1,84 @@
+"""Report: Markdown and HTML of one study, and all studies side by side with `python -m study.report`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import tyro
+
+from study.comparison_page import StudyResults, comparison_page
+from study.files import STUDY, read_fits, read_study, read_trials, write_whole
+from study.pages import Page, to_html, to_markdown, to_svg
+from study.records import Fit, Study, Trial
+from study.statistics import summarise
+from study.study_page import study_page
+from study.tables import curves_frame, write_comparison
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Set all studies side by side: RESULTS/report.html, RESULTS/report.md and RESULTS/comparison.parquet."""
+
+    results: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("results")
+    """The folder that holds a folder a study."""
+
+
+def write_study_report(folder: Path, study: Study, trials: Sequence[Trial], fits: Sequence[Fit]) -> None:
+    """Write report.md, report.html and, once there is a curve, curves.svg. The folder must hold study.json."""
+    _, environment = read_study(folder)
+    page = study_page(study, environment, trials, fits)
+    for picture in (picture for section in page.sections for picture in section.pictures):
+        if picture.file is not None:
+            write_whole(folder / picture.file, to_svg(picture.wide))
+    _write(folder, page)
+
+
+def write_comparison_report(folder: Path) -> None:
+    """Write report.md, report.html and comparison.parquet over all studies below `folder`.
+
+    Raises ValueError where there is no study, where one is damaged, and where two have the same name.
+    """
+    results = [
+        StudyResults(path.parent.name, read_study(path.parent)[0], read_trials(path.parent), read_fits(path.parent))
+        for path in sorted(folder.glob(f"*/{STUDY}"))
+    ]
+    if not results:
+        raise ValueError(f"no study in {folder}: run python -m study.run first, or name another folder with --results")
+    places: dict[str, str] = {}
+    for result in results:
+        first = places.setdefault(result.study.name, result.folder)
+        if first != result.folder:
+            raise ValueError(
+                f"{first} and {result.folder} both hold study {result.study.name!r}: move one of them away"
+            )
+    curves = pd.concat([curves_frame(result.study, result.fits) for result in results], ignore_index=True)
+    hashes = {result.study.name: result.study.data_hash for result in results}
+    summary = summarise(curves)
+    write_comparison(folder, summary.assign(data_hash=summary["study"].map(hashes)))
+    _write(folder, comparison_page(results))
+
+
+def _write(folder: Path, page: Page) -> None:
+    write_whole(folder / "report.md", to_markdown(page))
+    write_whole(folder / "report.html", to_html(page))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns its exit status."""
+    chosen = tyro.cli(Arguments, prog="python -m study.report", args=arguments)
+    try:
+        write_comparison_report(chosen.results)
+    except ValueError as error:
+        print(f"study.report: {error}", file=sys.stderr)
+        return 2
+    print(f"{chosen.results / 'report.html'}, report.md and comparison.parquet")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

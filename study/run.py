@@ -1,0 +1,186 @@
+"""`python -m study.run`: search a method's hyperparameters, draw the curve of the best trial, write the tables.
+
+Exit codes: 0 done, 2 bad input (one line), 1 a bug of ours, 130 interrupted (the study is kept and can go on).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+
+from methods import METHODS
+from study.cluster import Layout, fit_layout, joined, local_resources
+from study.command_line import refuse
+from study.curve import CurveError
+from study.data import Dataset, prepare, subset
+from study.display import Display
+from study.files import STUDY, read_study
+from study.lanes import LaneError, Lanes
+from study.options import Options, parse
+from study.pretrain import Plan, build
+from study.records import Study
+from study.sources import open_source
+from study.tracking_uri import check_uri
+from study.workflow import NoTrialError, Workplace, run_study
+
+DATA = ".data"  # below --results: the prepared images
+LEAST_EPOCH = 1000  # images, where few are labelled: below, looking at validation costs more than training
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns its exit code."""
+    command = ["python", "-m", "study.run", *(sys.argv[1:] if arguments is None else arguments)]
+    options = parse(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    made = [folder for folder in (options.results, options.results / DATA) if not folder.exists()]
+    try:
+        return _run(options, command)
+    except ValueError as error:
+        for folder in reversed(made):  # nothing is left behind
+            if folder.exists() and not any(folder.iterdir()):
+                folder.rmdir()
+        refuse(str(error))
+    except (CurveError, LaneError, NoTrialError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        again = [word for word in command if word not in ("--resume", "--overwrite")] + ["--resume"]
+        print(f"interrupted: what is finished is kept; go on with\n  {shlex.join(again)}", file=sys.stderr)
+        return 130
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _run(options: Options, command: Sequence[str]) -> int:
+    """Refuse what cannot work, in the order of cost; then start the lanes and run the studies one after another."""
+    uri = options.tracking_uri or f"sqlite:///{options.results.resolve()}/mlflow.db"
+    check_uri(uri)
+    source = open_source(
+        options.dataset,
+        data_dir=options.data_dir,
+        unlabelled=options.unlabelled,
+        download=options.download,
+        skip_bad_images=options.skip_bad_images,
+    )
+    names = {method: options.name or f"{source.name}-{method}" for method in options.method}
+    _check_folders(options, list(names.values()))
+    layout = None if options.address else _layout(options, *local_resources())
+    size = options.image_size or (source.size if source.size and source.size >= 24 else 32)
+
+    title, methods = ", ".join(names.values()), ", ".join(names)
+    with ExitStack() as stack:
+        with Display(title, methods, source.name, None, None, options.epochs, 0, options.quiet) as display:
+            display.phase("preparing images")
+            dataset = prepare(
+                source,
+                size=size,
+                cache=options.results / DATA,
+                seed=options.seed,
+                pool_images=options.pool_images,
+                progress=display.preparing,
+            )
+            for method in names:
+                _check(options, method, dataset)
+            display.phase("starting Ray" if options.address is None else "joining the cluster")
+            cpus, gpus = stack.enter_context(joined(options.address))
+            layout = layout or _layout(options, cpus, gpus)
+            studies = [_study(options, method, name, dataset, layout) for method, name in names.items()]
+            for study in studies:
+                _check_resumed(options, study)
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="study-")))
+            display.phase(f"starting {layout.lanes} {'lane' if layout.lanes == 1 else 'lanes'}")
+            lanes = stack.enter_context(Lanes(layout, scratch))
+            lanes.wait_until_ready()
+        for study in studies:
+            if options.overwrite and (options.results / study.name).exists():
+                shutil.rmtree(options.results / study.name)
+            run_study(study, Workplace(lanes, dataset, options.results, scratch, uri, command, options.quiet))
+    return 0
+
+
+def _layout(options: Options, cpus: float, gpus: float) -> Layout:
+    gpus_per_worker = options.gpus_per_worker
+    if gpus_per_worker is None:
+        gpus_per_worker = 1.0 if gpus >= options.workers else 0.0
+    return fit_layout(cpus, gpus, options.workers, gpus_per_worker, options.lanes)
+
+
+def _check_folders(options: Options, names: Sequence[str]) -> None:
+    for name in names:
+        folder = options.results / name
+        if folder.exists() and not (options.resume or options.overwrite):
+            raise ValueError(f"{folder} exists: --resume goes on with it, --overwrite deletes it, --name names another")
+        if options.resume and not (folder / STUDY).exists():
+            raise ValueError(f"{folder} holds no study to resume: leave --resume out")
+
+
+def _study(options: Options, method: str, name: str, dataset: Dataset, layout: Layout) -> Study:
+    pool = len(dataset.train) if METHODS[method].reads_labels else len(dataset.pool)
+    return Study(
+        name=name,
+        dataset=dataset.name,
+        method=method,
+        encoder=options.encoder,
+        image_size=dataset.pixels.shape[1],
+        trials=None if options.budget else options.trials,
+        budget_seconds=options.budget,
+        epochs=options.epochs,
+        epoch_images=options.epoch_images or min(pool, max(len(dataset.train), LEAST_EPOCH)),
+        fractions=() if options.labels_per_class else tuple(sorted(options.fractions)),
+        labels_per_class=tuple(sorted(options.labels_per_class)),
+        draws=options.draws,
+        objective_fraction=options.objective_fraction,
+        seed=options.seed,
+        workers=layout.workers,
+        gpus_per_worker=layout.gpus_per_worker,
+        lanes=layout.lanes,
+        pool_limit=options.pool_images,
+        data_hash=dataset.hash,
+        classes=dataset.classes,
+        pool_images=len(dataset.pool),
+        train_labels=len(dataset.train),
+        validation_labels=len(dataset.validation),
+        test_images=len(dataset.test),
+    )
+
+
+def _check(options: Options, method: str, dataset: Dataset) -> None:
+    """Build what the first trial builds and draw what the curve draws: what they refuse is refused now."""
+    build(Plan(method, options.encoder, {}, options.epochs, 1, options.seed), dataset)
+    for count in options.labels_per_class:
+        subset(dataset, draw=0, seed=options.seed, labels_per_class=count)
+
+
+# A resumed study may grow, and run elsewhere; anything else would mix two studies in one table.
+_MAY_CHANGE = {"trials", "budget_seconds", "lanes", "gpus_per_worker"}
+
+
+def _check_resumed(options: Options, study: Study) -> None:
+    if not options.resume:
+        return
+    before, _ = read_study(options.results / study.name)
+    differences = [
+        f"{field.name} was {getattr(before, field.name)} and is {getattr(study, field.name)}"
+        for field in dataclasses.fields(Study)
+        if field.name not in _MAY_CHANGE and getattr(before, field.name) != getattr(study, field.name)
+    ]
+    if differences:
+        raise ValueError(f"{study.name} cannot be resumed with another configuration: {'; '.join(differences)}")
+
+
+if __name__ == "__main__":
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"ray(\.|$)")
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""One study from its first trial to its report, in the driver: the search, the curve, and what is written of them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from study import checkpoints, files
+from study.curve import draw_curve
+from study.data import Dataset
+from study.display import Display
+from study.jobs import Images
+from study.lanes import Lanes
+from study.records import Epoch, Fit, Started, Study, Trial
+from study.report import write_study_report
+from study.search import Watch, search
+from study.statistics import Mean, means
+from study.tables import curves_frame, write_tables
+from study.tracking import Tracker
+from study.tracking_notes import Point
+from study.tracking_uri import public_uri
+
+CHECKPOINTS, BEST = "checkpoints", "best"
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What the studies of one command share."""
+
+    lanes: Lanes
+    dataset: Dataset
+    results: Path
+    scratch: Path
+    tracking_uri: str
+    command: Sequence[str]
+    quiet: bool
+
+
+class NoTrialError(RuntimeError):
+    """Not one trial of the search came to an end."""
+
+
+def run_study(study: Study, place: Workplace) -> None:
+    """Run what the study still lacks. Whatever is finished when this is interrupted is kept in its folder.
+
+    Raises NoTrialError where every trial failed.
+    """
+    folder = place.results / study.name
+    trials = {trial.number: trial for trial in files.read_trials(folder)}
+    resumed = (folder / files.STUDY).exists()
+    files.write_study(folder, study, _environment(place.command))
+    images = Images(place.dataset.folder.resolve(), study.seed, study.pool_limit)
+    limit, length = study.trials, study.budget_seconds
+    with (
+        Display(
+            study.name, study.method, study.dataset, limit, length, study.epochs, study.lanes, place.quiet
+        ) as display,
+        Tracker(place.tracking_uri, study, resume=resumed) as tracker,
+    ):
+        for trial in trials.values():
+            tracker.finish_trial(trial)
+            display.finished(trial)
+        _search(study, place, images, folder, trials, tracker, display)
+        best = _best(list(trials.values()))
+        if best is None:
+            reasons = sorted({trial.error for trial in trials.values() if trial.error})
+            raise NoTrialError(f"no trial of {study.name} finished: {'; '.join(reasons) or 'too short a budget'}")
+        fits = _curve(study, place, images, folder, best, display)
+        display.phase("writing tables and report")
+        write_tables(folder, study, list(trials.values()), fits)
+        write_study_report(folder, study, list(trials.values()), fits)
+        points = [_point(mean) for mean in means(curves_frame(study, fits))]
+        tracker.log_curve(points)
+        tracker.log_files(folder)
+        display.phase("closing MLflow")
+        tracker.close()
+        if tracker.problem:
+            display.note(f"MLflow: {tracker.problem}")
+        ui = f"mlflow ui --backend-store-uri {public_uri(place.tracking_uri)}"
+        display.summary(points, best, [folder / "report.html", folder / "curves.parquet"], ui)
+
+
+def _point(mean: Mean) -> Point:
+    found = mean.accuracy
+    return mean.series.mode, mean.labels, mean.fraction, found.mean, found.low, found.high, found.n
+
+
+def _search(
+    study: Study,
+    place: Workplace,
+    images: Images,
+    folder: Path,
+    trials: dict[int, Trial],
+    tracker: Tracker,
+    display: Display,
+) -> None:
+    """Run the trials that are missing; `trials` grows by each that finishes."""
+    kept = folder / CHECKPOINTS
+
+    def started(trial: Started) -> None:
+        files.write_started(folder, trial)
+        tracker.start_trial(trial.number, f"{study.name}-{trial.number:03d}", trial.params)
+
+    def epoch(lane: int, number: int, epoch: Epoch) -> None:
+        tracker.log_epoch(number, epoch)
+        display.epoch(lane, number, epoch)
+
+    def finished(trial: Trial) -> None:
+        trials[trial.number] = trial
+        if _best(list(trials.values())) is trial:
+            checkpoints.move_encoder(kept / f"{trial.number:03d}", kept / BEST)
+        files.write_trial(folder, trial)
+        files.remove_started(folder, trial.number)
+        shutil.rmtree(kept / f"{trial.number:03d}", ignore_errors=True)
+        tracker.finish_trial(trial)
+        display.finished(trial)
+
+    display.phase(f"{study.name}: search")
+    search(
+        study,
+        images,
+        place.lanes.lanes,
+        list(trials.values()),
+        files.read_started(folder),
+        Watch(started, epoch, finished),
+        kept.resolve(),
+        place.scratch / study.name,
+    )
+
+
+def _curve(study: Study, place: Workplace, images: Images, folder: Path, best: Trial, display: Display) -> list[Fit]:
+    """Fit what is missing of the curve and return all of it."""
+    fits = [fit for fit in files.read_fits(folder) if fit.trial_id in (None, best.trial_id)]
+
+    def fitted(done: Sequence[Fit]) -> None:
+        files.write_fits(folder, done)
+        fits.extend(done)
+
+    display.phase(f"{study.name}: curve")
+    encoder = (folder / CHECKPOINTS / BEST).resolve()
+    draw_curve(study, images, place.lanes, best, encoder, list(fits), fitted, display.fits)
+    return fits
+
+
+def _best(trials: Sequence[Trial]) -> Trial | None:
+    """The highest validation accuracy; the earlier trial on a tie."""
+    sound = [trial for trial in trials if trial.status != "failed" and trial.objective is not None]
+    return max(sound, key=lambda trial: (trial.objective, -trial.number), default=None)
+
+
+def _environment(command: Sequence[str]) -> dict[str, object]:
+    """What else a reader needs to repeat the study."""
+    packages = ("torch", "torchvision", "ray", "optuna", "mlflow", "scikit-learn", "numpy", "pandas", "pyarrow")
+    return {
+        "command": ["python", "-m", "study.run", *command[1:]],
+        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git_revision": _git_revision(),
+        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in packages},
+        "hardware": {
+            "cpus": len(os.sched_getaffinity(0)),
+            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+            "machine": platform.machine(),
+            "system": platform.system(),
+        },
+    }
+
+
+def _git_revision() -> str | None:
+    """The commit of this checkout, or None outside one."""
+    here = Path(__file__).parent
+    asked = subprocess.run(
+        ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return asked.stdout.strip() or None

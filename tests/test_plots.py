@@ -1,0 +1,51 @@
+"""Figures keep inside their frame, their names apart, and the tuning curve to completed trials."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from study.figures import NARROW, WIDE, spread, thinned
+from study.plots import MODES, Curve, draw_curves, draw_tuning
+from study.statistics import means
+from study.tables import curves_frame
+from tests import made_up
+
+FITS = made_up.fits(
+    {"frozen": (0.35, 0.95), "finetuned": (0.30, 0.97), "supervised": (0.19, 0.95), "random": (0.23, 0.87)}
+)
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_all_of_a_picture_lies_inside_it(width: float) -> None:
+    found = means(curves_frame(made_up.study(), FITS))
+    curves = [Curve(f"{m} {'long' * 8}", MODES[m], tuple(p for p in found if p.series.mode == m)) for m in MODES]
+    tuning = draw_tuning(made_up.trials(), width)
+    assert tuning is not None
+    for figure in (draw_curves(curves, "title", width), tuning):
+        for mark in figure.marks:
+            assert figure.left <= mark.x <= figure.right
+            assert figure.top <= mark.y <= figure.bottom
+        assert all(0 < label.x < figure.width and 0 < label.y < figure.height for label in figure.labels)
+        assert sum(hover.width for hover in figure.hovers) == pytest.approx(figure.right - figure.left)
+        assert thinned(figure.x_ticks) == figure.x_ticks
+
+
+def test_names_at_the_same_height_are_set_apart_in_their_order() -> None:
+    heights = spread([100.0, 101.0, 99.0, 300.0], top=20, bottom=300)
+    assert heights[2] < heights[0] < heights[1] < heights[3]
+    assert all(b - a >= 17 for a, b in pairwise(sorted(heights)))
+
+
+def test_the_tuning_curve_follows_the_best_completed_trial() -> None:
+    trials = made_up.trials()
+    lucky = [replace(t, objective=0.99) if t.status == "pruned" else t for t in trials]
+    figure = draw_tuning(lucky, WIDE)
+    assert figure is not None
+    best = max(t.objective for t in trials if t.status == "completed" and t.objective is not None)
+    place = next(
+        m.y for m, t in zip(figure.marks, trials, strict=True) if t.status == "completed" and t.objective == best
+    )
+    assert figure.lines[0].path.endswith(f",{place:g}")
