@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,8 @@ from methods.space import among, between
 HIDDEN = -1  # the label of an image whose label the budget does not pay for
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True)
+class Batch:
     """One step's images, without any augmentation: a method makes its own views."""
 
     images: Tensor  # (N, C, H, W) float in [0, 1], on the device, channels_last

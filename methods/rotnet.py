@@ -16,25 +16,21 @@ from torch.nn import functional as F
 from methods import method
 from methods.encoders import Encoder
 from methods.method import Batch, Method
-from methods.space import among, between
+from methods.space import among
 from methods.views import augment
 
 TURNS = 4
 
 
-@dataclass(frozen=True)
-class Config(method.Config):
-    """Study A's recipe."""
-
-    batch_size: int = among(32, (32, 64, 128))
-    label_smoothing: float = between(0.1, 0.0, 0.3)
-    copies: int = 1  # rotations of each image in a step: 1, drawn at random, or all 4
-
-
 class RotNet(Method):
     """A linear classifier of the quarter turn on the whole last feature map, as the recipe's 3x3 convolution is."""
 
-    Config = Config
+    @dataclass(frozen=True)
+    class Config(method.Config):
+        """Study A's recipe."""
+
+        batch_size: int = among(32, (32, 64, 128))
+        copies: int = 1  # rotations of each image in a step: 1, drawn at random, or all 4
 
     def __init__(self, config: Config, encoder: Encoder, classes: int) -> None:
         super().__init__(config, encoder, classes)

@@ -63,7 +63,8 @@ def searched(config: type) -> dict[str, Range]:
 
 def defaults(config: type) -> dict[str, Value]:
     """The published recipe: the default of every searched hyperparameter."""
-    return {f.name: f.default for f in dataclasses.fields(config) if _RANGE in f.metadata}
+    recipe: Any = config()
+    return {name: getattr(recipe, name) for name in searched(config)}
 
 
 def configure(config: type[C], values: dict[str, Value]) -> C:

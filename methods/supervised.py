@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from methods.encoders import Encoder
-from methods.method import Batch, Config, Method
+from methods.method import Batch, Method
 from methods.views import augment
 
 
 class Supervised(Method):
     """A linear classifier on the whole last feature map: the very network that fine-tuning starts from."""
 
-    Config = Config
     reads_labels = True
 
     def __init__(self, config: Any, encoder: Encoder, classes: int) -> None:

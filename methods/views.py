@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-# What `augment` does at strength 1. Half of the colour is study A's ColorJitter(brightness 0.2, contrast 0.4,
-# saturation 0.5); the crop is modest, for a digit fills its image: at half strength it keeps nine tenths of a side.
+# What `augment` does at strength 1. Half of the colour is the ColorJitter(0.2, 0.4, 0.5) of a study of rotation
+# features on SVHN; the crop is modest, for a digit fills its image: at half strength it keeps four fifths of the area.
 BRIGHTNESS, CONTRAST, SATURATION, LEAST_AREA, WIDEST = 0.4, 0.8, 1.0, 0.6, 4 / 3
 
 GREY = (0.2989, 0.587, 0.114)  # ITU-R 601 luma, with torchvision's digits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
@@ -14,12 +14,11 @@ from torch import Tensor, nn
 
 from study.records import Epoch
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 STATE = "state.safetensors"
 ENCODER = "encoder.safetensors"
-
-
-class _Dataclass(Protocol):
-    __dataclass_fields__: dict[str, Any]
 
 
 def save(folder: Path, method: nn.Module, optimizer: torch.optim.Optimizer, history: list[Epoch]) -> None:
@@ -63,9 +62,9 @@ def restore(folder: Path, method: nn.Module, optimizer: torch.optim.Optimizer) -
     return [Epoch(**epoch) for epoch in json.loads(about["history"])]
 
 
-def save_encoder(folder: Path, encoder: nn.Module, about: _Dataclass) -> None:
+def save_encoder(folder: Path, encoder: nn.Module, about: DataclassInstance) -> None:
     """Write an encoder's weights and buffers, with what built it."""
-    _write(folder / ENCODER, encoder.state_dict(), {"about": json.dumps(dataclasses.asdict(about))})  # type: ignore[call-overload]
+    _write(folder / ENCODER, encoder.state_dict(), {"about": json.dumps(dataclasses.asdict(about))})
 
 
 def load_encoder(folder: Path, encoder: nn.Module) -> None:

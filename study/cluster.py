@@ -34,8 +34,8 @@ def fit_layout(cpus: float, gpus: float, workers: int, gpus_per_worker: float, l
     """As many lanes as fit, or `lanes` of them. Raises ValueError, with the numbers, where they do not fit."""
     if gpus_per_worker and workers * gpus_per_worker > gpus:
         raise ValueError(
-            f"{workers} workers of {gpus_per_worker:g} GPU need {workers * gpus_per_worker:g} GPUs and there are {gpus:g}: "
-            "lower --workers or --gpus-per-worker"
+            f"{workers} workers of {gpus_per_worker:g} GPU need {workers * gpus_per_worker:g} GPUs and there are "
+            f"{gpus:g}: lower --workers or --gpus-per-worker"
         )
     if workers > cpus:
         raise ValueError(f"{workers} workers need {workers} CPUs and there are {cpus:g}: lower --workers")
@@ -81,7 +81,7 @@ def joined(address: str | None) -> Iterator[tuple[float, float]]:
             raise
         raise ValueError(f"no Ray cluster answers at --address {address}: {error}") from error
     try:
-        resources = ray.cluster_resources()
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray has no types there
         yield resources.get("CPU", 0.0), resources.get("GPU", 0.0)
     finally:
         ray.shutdown()

@@ -12,15 +12,16 @@ import numpy as np
 
 from methods import METHODS
 from methods.method import Config
+from study.features import Score
 from study.jobs import Classifier, Fitting, Images, Outcome, classifier_config, run_fitting
 from study.lanes import Lanes
 from study.mailbox import Failure, Job
-from study.records import Budget, Fit, Mode, Study, Trial
+from study.records import Budget, Fit, Mode, Split, Study, Trial
 
 # What tuning tries at the objective's budget: the same number of settings for both trained modes.
 SUPERVISED_LR = (5e-4, 1e-3, 2e-3)
 ENCODER_LR = (1e-4, 3e-4, 1e-3)
-AUGMENTATION = (0.0, 0.5)
+HEAD_LR = 1e-3
 TUNING_DRAWS = 2
 
 
@@ -55,8 +56,8 @@ def draw_curve(
 ) -> None:
     """Fit every classifier of the curve that `have` lacks; `fitted` is told of each, on validation and on test.
 
-    `encoder` is the folder of the best trial's encoder. `progress` hears (classifiers fitted, classifiers in all). Raises
-    CurveError where a fit fails.
+    `encoder` is the folder of the best trial's encoder. `progress` hears (classifiers fitted, classifiers in all).
+    Raises CurveError where a fit fails.
     """
     base = classifier_config(best.params)
     candidates = {mode: _candidates(mode, base, study, best) for mode in modes(study)}
@@ -100,8 +101,9 @@ def _candidates(mode: Mode, base: Config, study: Study, best: Trial) -> list[Tun
         return [Tuned(base, base.lr)]
     small = replace(base, batch_size=32)  # the label subsets are small
     if mode == "supervised":
-        return [Tuned(replace(small, lr=lr, augmentation=a), lr) for lr, a in product(SUPERVISED_LR, AUGMENTATION)]
-    return [Tuned(replace(small, lr=1e-3, augmentation=a), lr) for lr, a in product(ENCODER_LR, AUGMENTATION)]
+        own = replace(small, augmentation=Config.augmentation, dropout=Config.dropout)  # nothing of the pretraining's
+        return [Tuned(replace(own, lr=lr), lr) for lr in SUPERVISED_LR]
+    return [Tuned(replace(small, lr=HEAD_LR), lr) for lr in ENCODER_LR]
 
 
 def _run(
@@ -113,7 +115,7 @@ def _run(
     classifiers: Sequence[Classifier],
     purpose: str,
 ) -> Iterable[Outcome]:
-    """Spread classifiers over the lanes: those that share an encoder's features together, the trained ones one by one."""
+    """Spread classifiers over the lanes: those that share features together, the trained ones one by one."""
     groups: dict[tuple[object, ...], list[Classifier]] = defaultdict(list)
     for place, each in enumerate(classifiers):
         shared = {"frozen": ("frozen",), "random": ("random", each.draw)}.get(
@@ -149,6 +151,7 @@ def _budget(study: Study, fit: Fit) -> Budget:
 def _records(study: Study, outcome: Outcome, best: Trial) -> list[Fit]:
     each, fitted = outcome.classifier, outcome.fitted
     assert fitted.test is not None
+    scores: dict[Split, Score] = {"validation": fitted.validation, "test": fitted.test}
     return [
         Fit(
             mode=each.mode,
@@ -163,5 +166,5 @@ def _records(study: Study, outcome: Outcome, best: Trial) -> list[Fit]:
             trial_id=best.trial_id if each.mode in ("frozen", "finetuned") else None,
             seconds=fitted.seconds,
         )
-        for split, found in (("validation", fitted.validation), ("test", fitted.test))
+        for split, found in scores.items()
     ]

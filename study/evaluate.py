@@ -76,7 +76,7 @@ def fit_network(
     """
     started = time.perf_counter()
     torch.manual_seed(derive(seed, "network"))
-    network = Supervised(config, encoder, len(dataset.classes)).to(device, memory_format=torch.channels_last)
+    network = Supervised(config, encoder, len(dataset.classes)).to(device).to(memory_format=torch.channels_last)
     head = [weight for name, weight in network.named_parameters() if not name.startswith("encoder.")]
     groups = [{"params": head, "lr": config.lr}, {"params": encoder.parameters(), "lr": encoder_lr}]
     optimizer = torch.optim.Adam(groups, fused=True)
@@ -89,7 +89,7 @@ def fit_network(
     for step, batch in enumerate(batches(pool, size, steps, seed), start=1):
         network.train()
         optimizer.zero_grad()
-        network(batch)["class"].backward()
+        torch.autograd.backward(network(batch)["class"])
         optimizer.step()
         rates.step()
         if step % check_every and step < steps:
@@ -112,7 +112,7 @@ def fit_network(
 
 def images_for(labels: int) -> int:
     """How many images a fit sees at most: 60 epochs of 13 labels, 8 of 1,257; both trained modes get the same."""
-    return round(200 * labels**0.55)
+    return int(200 * labels**0.55)
 
 
 def one_cycle(progress: float) -> float:

@@ -1,8 +1,8 @@
 """Heads: linear classifiers on fixed features, all penalties at once.
 
-Multinomial logistic regression with an L2 penalty, solved by accelerated steps under Boehning's fixed bound of the Hessian
-(Boehning, "Multinomial logistic regression algorithm", 1992). In the eigenbasis of the features that bound is diagonal,
-so an iteration is two matrix products for all penalties together, without step sizes or line searches.
+Multinomial logistic regression with an L2 penalty, solved by accelerated steps under Boehning's fixed bound of the
+Hessian (Boehning, "Multinomial logistic regression algorithm", 1992). In the eigenbasis of the features that bound is
+diagonal, so an iteration is two matrix products for all penalties together, without step sizes or line searches.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ def fit_linear(
 ) -> LinearHead:
     """Fit one head a penalty to the same labelled features.
 
-    The minimised loss is mean cross-entropy + penalty / 2 * |weights|^2 on features centred and divided by their root mean
-    square norm; the bias is not penalised. `smoothing` mixes that share of the uniform distribution into the targets.
+    The minimised loss is mean cross-entropy + penalty / 2 * |weights|^2 on features centred and divided by their root
+    mean square norm; the bias is not penalised. `smoothing` mixes that share of the uniform distribution into the
+    targets.
 
     Shape:
         features (n, D), labels (n,) int64

@@ -24,6 +24,8 @@ from study.pretrain import Place, Plan, pretrain
 from study.records import Budget, Epoch, Mode
 from study.seeds import derive
 
+OBJECTIVE_DRAWS = 3  # label subsets that a trial's objective is the mean of
+
 
 @dataclass(frozen=True)
 class Images:
@@ -56,7 +58,7 @@ class Pretraining:
     images: Images
     plan: Plan
     budget: Budget  # labels of the objective
-    draws: int  # over which the objective is averaged
+    draws: int  # of the study
     folder: Path  # of its checkpoints
 
 
@@ -64,7 +66,7 @@ def run_pretraining(job: Pretraining, place: Place) -> Iterator[Epoch]:
     """Pretrain, and yield each epoch with the validation accuracy of its frozen features."""
     dataset = _open(job.images)
     # A method that reads labels has spent its budget on draw 0: heads on other draws would see more labels.
-    draws = 1 if METHODS[job.plan.method].reads_labels else job.draws
+    draws = 1 if METHODS[job.plan.method].reads_labels else min(job.draws, OBJECTIVE_DRAWS)
     subsets = [_subset(job.images, job.budget, draw) for draw in range(draws)]
 
     def objective(method: Method) -> float:

@@ -1,8 +1,8 @@
 """Lanes: Ray Train worker groups that live as long as the study and run one job after another.
 
-Starting a worker group costs seconds, most of them imports; a lane pays that once. A job is a generator function and its
-argument: every worker of the lane runs it, and after each item waits for leave to go on, so that a job which is no
-longer wanted ends between two items. A job must be replayable: run again (its worker died), it yields the items of
+Starting a worker group costs seconds, most of them imports; a lane pays that once. A job is a generator function and
+its argument: every worker of the lane runs it, and after each item waits for leave to go on, so that a job which is
+no longer wanted ends between two items. A job must be replayable: run again (its worker died), it yields the items of
 before once more, quickly, from its own checkpoint.
 """
 
@@ -100,7 +100,9 @@ class Lanes:
         self._errors: dict[int, Exception] = {}
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
-        self.lanes = [Lane(number, Mailbox.options(max_concurrency=1000).remote()) for number in range(layout.lanes)]
+        mailbox: Any = ray.remote(Mailbox)
+        many = mailbox.options(num_cpus=0, max_concurrency=1000)  # waiting calls do not hold up the others
+        self.lanes = [Lane(number, many.remote()) for number in range(layout.lanes)]
         resources = {"CPU": layout.cpus_per_worker - CONTROL_CPU / layout.workers}
         if layout.gpus_per_worker:
             resources["GPU"] = layout.gpus_per_worker
@@ -139,7 +141,7 @@ class Lanes:
                     raise LaneError(f"lane {lane.number} did not start: {error}") from error
 
     def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
-        """Run jobs on whichever lane is free, in their order; yield each with its items as they come, or its Failure."""
+        """Run jobs in their order on whichever lane is free; yield each with every item of it, or with its Failure."""
         waiting = iter(list(jobs))
         answers: queue.SimpleQueue[tuple[Job, Any] | None] = queue.SimpleQueue()
         guard = threading.Lock()

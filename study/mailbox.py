@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import ray
-
 from study.pretrain import Place
 
 Work = Callable[[Any, Place], Iterator[Any]]
@@ -45,9 +43,8 @@ class _Run:
     attempts: int = 0
 
 
-@ray.remote(num_cpus=0)
 class Mailbox:
-    """Between a lane's workers and whoever uses the lane. All methods are coroutines of one event loop."""
+    """A Ray actor between a lane's workers and whoever uses the lane. All methods are coroutines of one event loop."""
 
     def __init__(self) -> None:
         self._changed = asyncio.Condition()

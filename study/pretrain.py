@@ -27,6 +27,8 @@ from study.data import Dataset
 from study.records import Epoch
 from study.seeds import derive
 
+_CPU = torch.device("cpu")
+
 
 class DivergedError(RuntimeError):
     """The loss is no longer a finite number. Every worker of the trial raises it at the same step."""
@@ -38,7 +40,7 @@ class Place:
 
     rank: int = 0
     world: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = _CPU
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ def pretrain(
 ) -> Iterator[Epoch]:
     """Train `plan.method` on the pool and yield each epoch.
 
-    `labelled` are the places in `dataset.pixels` whose labels a method that reads labels may see. `objective` scores the
-    method after each epoch, on rank 0. In `folder`, where given, are kept the state after the last epoch and
+    `labelled` are the places in `dataset.pixels` whose labels a method that reads labels may see. `objective` scores
+    the method after each epoch, on rank 0. In `folder`, where given, are kept the state after the last epoch and
     the encoder after the best one. Raises DivergedError when the loss is not finite.
     """
     method = build(plan, dataset).to(place.device)
@@ -153,7 +155,7 @@ def _train_epoch(
     pool: Pool,
     place: Place,
 ) -> tuple[dict[str, float], int]:
-    """One pass over a random `epoch_images` of the pool: the mean of each loss term over steps and workers, and the images seen by all."""
+    """One epoch: the mean of each loss term over steps and workers, and the images seen by all workers."""
     torch.manual_seed(derive(plan.seed, "epoch", number, place.rank))  # dropout and views
     method.begin_epoch(number, lambda: embed(method, pool))
     method.train()
@@ -165,7 +167,7 @@ def _train_epoch(
         start = (step * place.world + place.rank) * size
         losses: dict[str, Tensor] = parallel(pool.batch(order[start : start + size]))
         optimizer.zero_grad()
-        torch.stack(list(losses.values())).sum().backward()
+        torch.autograd.backward(torch.stack(list(losses.values())).sum())
         optimizer.step()
         for name, loss in losses.items():
             sums[name] = sums.get(name, torch.zeros((), device=place.device)) + loss.detach()

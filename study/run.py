@@ -41,7 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns its exit code."""
     command = ["python", "-m", "study.run", *(sys.argv[1:] if arguments is None else arguments)]
     options = parse(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
     made = [folder for folder in (options.results, options.results / DATA) if not folder.exists()]
     try:
         return _run(options, command)
@@ -95,6 +94,7 @@ def _run(options: Options, command: Sequence[str]) -> int:
                 _check(options, method, dataset)
             display.phase("starting Ray" if options.address is None else "joining the cluster")
             cpus, gpus = stack.enter_context(joined(options.address))
+            signal.signal(signal.SIGTERM, _interrupt)  # after Ray, which sets its own
             layout = layout or _layout(options, cpus, gpus)
             studies = [_study(options, method, name, dataset, layout) for method, name in names.items()]
             for study in studies:

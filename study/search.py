@@ -56,12 +56,12 @@ class Watch:
     finished: Callable[[Trial], None]
 
 
-class Proposals(Searcher):  # type: ignore[misc]
+class Proposals(Searcher):
     """Optuna behind Ray Tune's searcher interface, and the book of this study's trials.
 
     Ray's own OptunaSearch tells Optuna that a pruned trial is complete and leaves a failed one running for ever; here a
-    pruned trial is told as pruned with its epochs, a failed one as failed. Trial n's proposal depends on the study's seed,
-    n and the results before it, and on nothing else.
+    pruned trial is told as pruned with its epochs, a failed one as failed. Trial n's proposal depends on the study's
+    seed, n and the results before it, and on nothing else.
     """
 
     def __init__(
@@ -203,11 +203,14 @@ def trial_seed(study: Study, number: int) -> int:
     return derive(study.seed, "trial", number)
 
 
-class _TrialOnLane(tune.Trainable):  # type: ignore[misc]
+class _TrialOnLane(tune.Trainable):
     """A Tune actor: hands the trial to its lane and passes the epochs on. Reused for trial after trial."""
 
-    def setup(self, config: dict[str, Any], lanes: list[Lane], study: Study, images: Images, folder: Path) -> None:
-        self._lanes, self._study, self._images, self._folder = lanes, study, images, folder
+    def setup(self, config: dict[str, Any], **shared: Any) -> None:
+        self._lanes: list[Lane] = shared["lanes"]
+        self._study: Study = shared["study"]
+        self._images: Images = shared["images"]
+        self._folder: Path = shared["folder"]
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -10,15 +10,15 @@ SMALL = 96  # pixels; below it the stem of 11x11, stride 4, leaves too little of
 
 
 def alexnet(channels: int, size: int, dropout: float) -> Encoder:
-    """Krizhevsky's "One weird trick" network (2014), the backbone of study B and of RotNet on ImageNet.
+    """Krizhevsky's "One weird trick" network (2014), the backbone of RotNet on ImageNet.
 
     Batch norm follows each convolution, as in RotNet's and DeepCluster's; torchvision has none. From 96 pixels the stem
     is torchvision's, 11x11 with stride 4; below, 5x5 with stride 1, and all else is the same. Maps of conv1..conv5:
     224 pixels 27 13 13 13 6, 96 pixels 11 5 5 5 2, 32 pixels 15 7 7 7 3. 2.47 M weights on colour images, 2.45 M with
     the small stem; torch's own initialisation.
 
-    Features are tapped at conv4, which is study B's choice and the best layer of DeepCluster under a linear probe. The
-    source drops out only in its classifier, so here one dropout ends conv5. Raises ValueError below 16 pixels.
+    Features are tapped at conv4, the best layer of DeepCluster under a linear probe: the last ones turn to the pretext.
+    The source drops out only in its classifier, so here one dropout ends conv5. Raises ValueError below 16 pixels.
     """
     if size < 16:
         raise ValueError(f"alexnet needs images of at least 16 pixels a side, not {size}: raise --image-size")

@@ -1,4 +1,4 @@
-"""convnet: the four-convolution SVHN network of study A, 3x3 and 2x2 kernels, dropout in two places."""
+"""convnet: four convolutions of 3x3 and 2x2 kernels with dropout in two places, for small images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from methods.encoders.encoder import Encoder
 
 
 def convnet(channels: int, size: int, dropout: float) -> Encoder:
-    """The backbone of study A, small enough to train on a processor.
+    """The network of a study of rotation features on SVHN, small enough to train on a processor.
 
     Pooling comes before batch norm, as there. Maps of conv1..conv4: 32 pixels 16 7 4 3, 224 pixels 112 55 52 51, for
     only two poolings halve: larger images want another encoder. 0.90 M weights; torch's own initialisation. Dropout
