@@ -56,19 +56,23 @@ def local_resources() -> tuple[float, float]:
 
 
 @contextmanager
-def joined(address: str | None) -> Iterator[tuple[float, float]]:
+def joined(address: str | None, cpus: int | None = None) -> Iterator[tuple[float, float]]:
     """Ray on this machine alone, or the running cluster at `address`: yields its CPUs and GPUs, and leaves it after.
 
-    Raises ValueError where no cluster answers at `address`.
+    On this machine alone Ray counts `cpus`, or as many as there are. A process that is in a cluster already stays in
+    it. Raises ValueError where none answers at `address`.
     """
+    if ray.is_initialized():
+        yield _resources()
+        return
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    cpus, gpus = local_resources()
+    found, gpus = local_resources()
     try:
         if address is None:
             ray.init(
                 address="local",
-                num_cpus=int(cpus),
+                num_cpus=cpus or int(found),
                 num_gpus=int(gpus),
                 include_dashboard=False,
                 log_to_driver=False,
@@ -81,7 +85,11 @@ def joined(address: str | None) -> Iterator[tuple[float, float]]:
             raise
         raise ValueError(f"no Ray cluster answers at --address {address}: {error}") from error
     try:
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray has no types there
-        yield resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+        yield _resources()
     finally:
         ray.shutdown()
+
+
+def _resources() -> tuple[float, float]:
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray has no types there
+    return resources.get("CPU", 0.0), resources.get("GPU", 0.0)

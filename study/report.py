@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import pandas as pd
-import tyro
 
+from study.command_line import Parser, refuse
 from study.comparison_page import StudyResults, comparison_page
 from study.files import STUDY, read_fits, read_study, read_trials, write_whole
 from study.pages import Page, to_html, to_markdown, to_svg
@@ -18,14 +16,6 @@ from study.records import Fit, Study, Trial
 from study.statistics import summarise
 from study.study_page import study_page
 from study.tables import curves_frame, write_comparison
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """Set all studies side by side: RESULTS/report.html, RESULTS/report.md and RESULTS/comparison.parquet."""
-
-    results: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("results")
-    """The folder that holds a folder a study."""
 
 
 def write_study_report(folder: Path, study: Study, trials: Sequence[Trial], fits: Sequence[Fit]) -> None:
@@ -70,13 +60,16 @@ def _write(folder: Path, page: Page) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns its exit status."""
-    chosen = tyro.cli(Arguments, prog="python -m study.report", args=arguments)
+    parser = Parser(prog="python -m study.report", description="Set all studies side by side, in Markdown and HTML.")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), metavar="DIR", help="folder of all studies (results)"
+    )
+    results: Path = parser.parse_args(arguments).results
     try:
-        write_comparison_report(chosen.results)
+        write_comparison_report(results)
     except ValueError as error:
-        print(f"study.report: {error}", file=sys.stderr)
-        return 2
-    print(f"{chosen.results / 'report.html'}, report.md and comparison.parquet")
+        refuse(str(error))
+    print(f"{results / 'report.html'}, report.md and comparison.parquet")
     return 0
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import shlex
 import shutil
 import signal
@@ -118,6 +119,9 @@ def _layout(options: Options, cpus: float, gpus: float) -> Layout:
 
 
 def _check_folders(options: Options, names: Sequence[str]) -> None:
+    existing = next(path for path in (options.results.absolute(), *options.results.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ValueError(f"{existing} is no folder that can be written to: choose another with --results")
     for name in names:
         folder = options.results / name
         if folder.exists() and not (options.resume or options.overwrite):

@@ -24,17 +24,18 @@ from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search import Searcher
 
 from methods import METHODS
-from methods.space import Among, Range, defaults, searched
-from study.jobs import Images, Pretraining, run_pretraining
+from methods.space import Among, Range, Value, defaults, searched
 from study.lanes import Lane
 from study.mailbox import Failure, Job
-from study.pretrain import Plan
 from study.records import Epoch, Started, Study, Trial
 from study.seeds import derive
 
 REDUCTION = 4  # ASHA keeps one in so many at each rung; rungs lie at 1, 4, 16 ... epochs
 RANDOM_TRIALS = 10  # before TPE has something to learn from
 STATES = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+MakeJob = Callable[[int, dict[str, Value]], Job]  # (trial number, its settings) -> a job that yields Epochs
 
 
 @dataclass
@@ -208,9 +209,8 @@ class _TrialOnLane(tune.Trainable):
 
     def setup(self, config: dict[str, Any], **shared: Any) -> None:
         self._lanes: list[Lane] = shared["lanes"]
-        self._study: Study = shared["study"]
-        self._images: Images = shared["images"]
-        self._folder: Path = shared["folder"]
+        self._make_job: MakeJob = shared["make_job"]
+        self._epochs: int = shared["epochs"]
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -218,16 +218,9 @@ class _TrialOnLane(tune.Trainable):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        study, number = self._study, config["number"]
-        plan = Plan(
-            study.method, study.encoder, config["params"], study.epochs, study.epoch_images, trial_seed(study, number)
-        )
-        pretraining = Pretraining(
-            self._images, plan, study.objective_budget, study.draws, self._folder / f"{number:03d}"
-        )
         self._index = 0
         self._lane = self._lanes[config["lane"]]
-        self._job = Job(f"{study.name}-{number:03d}", run_pretraining, pretraining)
+        self._job = self._make_job(config["number"], config["params"])
         self._lane.start(self._job)
 
     def step(self) -> dict[str, Any]:
@@ -240,7 +233,7 @@ class _TrialOnLane(tune.Trainable):
             "objective": epoch.objective,
             "epoch": epoch.epoch,
             "record": epoch,
-            "done": epoch.epoch >= self._study.epochs,
+            "done": epoch.epoch >= self._epochs,
         }
 
     def cleanup(self) -> None:
@@ -249,17 +242,16 @@ class _TrialOnLane(tune.Trainable):
 
 def search(
     study: Study,
-    images: Images,
+    make_job: MakeJob,
     lanes: list[Lane],
     finished: Sequence[Trial],
     unfinished: Sequence[Started],
     watch: Watch,
-    checkpoints: Path,
     scratch: Path,
 ) -> None:
     """Run the trials that the study still wants. `watch` hears of every epoch and of every finished trial.
 
-    Trials keep their checkpoints in `checkpoints`/NNN; Ray Tune keeps its own notes in `scratch`.
+    `make_job` turns a trial's number and settings into what a lane runs; Ray Tune keeps its own notes in `scratch`.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
@@ -267,7 +259,7 @@ def search(
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new output prints tables at any verbosity
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is the command's to handle
     proposals = Proposals(study, len(lanes), finished, unfinished, watch)
-    trainable = tune.with_parameters(_TrialOnLane, lanes=lanes, study=study, images=images, folder=checkpoints)
+    trainable = tune.with_parameters(_TrialOnLane, lanes=lanes, make_job=make_job, epochs=study.epochs)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"CPU": 0.01}),  # with none at all, Ray Tune refuses
         tune_config=tune.TuneConfig(

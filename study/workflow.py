@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 import torch
 
+from methods.space import Value
 from study import checkpoints, files
 from study.curve import draw_curve
 from study.data import Dataset
 from study.display import Display
-from study.jobs import Images
+from study.jobs import Images, Pretraining, run_pretraining
 from study.lanes import Lanes
+from study.mailbox import Job
+from study.pretrain import Plan
 from study.records import Epoch, Fit, Started, Study, Trial
 from study.report import write_study_report
-from study.search import Watch, search
+from study.search import Watch, search, trial_seed
 from study.statistics import Mean, means
 from study.tables import curves_frame, write_tables
 from study.tracking import Tracker
@@ -85,7 +90,8 @@ def run_study(study: Study, place: Workplace) -> None:
         tracker.close()
         if tracker.problem:
             display.note(f"MLflow: {tracker.problem}")
-        ui = f"mlflow ui --backend-store-uri {public_uri(place.tracking_uri)}"
+        uri = public_uri(place.tracking_uri)
+        ui = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
         display.summary(points, best, [folder / "report.html", folder / "curves.parquet"], ui)
 
 
@@ -127,14 +133,21 @@ def _search(
     display.phase(f"{study.name}: search")
     search(
         study,
-        images,
+        partial(_pretraining, study, images, kept.resolve()),
         place.lanes.lanes,
         list(trials.values()),
         files.read_started(folder),
         Watch(started, epoch, finished),
-        kept.resolve(),
         place.scratch / study.name,
     )
+
+
+def _pretraining(study: Study, images: Images, kept: Path, number: int, params: dict[str, Value]) -> Job:
+    """A trial, as a lane runs it; its checkpoints lie in `kept`/NNN."""
+    seed = trial_seed(study, number)
+    plan = Plan(study.method, study.encoder, params, study.epochs, study.epoch_images, seed)
+    job = Pretraining(images, plan, study.objective_budget, study.draws, kept / f"{number:03d}")
+    return Job(f"{study.name}-{number:03d}", run_pretraining, job)
 
 
 def _curve(study: Study, place: Workplace, images: Images, folder: Path, best: Trial, display: Display) -> list[Fit]:
@@ -161,7 +174,7 @@ def _environment(command: Sequence[str]) -> dict[str, object]:
     """What else a reader needs to repeat the study."""
     packages = ("torch", "torchvision", "ray", "optuna", "mlflow", "scikit-learn", "numpy", "pandas", "pyarrow")
     return {
-        "command": ["python", "-m", "study.run", *command[1:]],
+        "command": [public_uri(word) for word in command],
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_revision": _git_revision(),
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in packages},

@@ -215,13 +215,18 @@ def test_other_images_or_another_split_share_no_axis(tmp_path: Path, study: Stud
 
 
 def test_a_user_error_is_one_line_and_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--results", str(tmp_path)]) == 2
+    def refused() -> None:
+        with pytest.raises(SystemExit) as ended:
+            main(["--results", str(tmp_path)])
+        assert ended.value.code == 2
+
+    refused()
     folder = store(tmp_path, made_up.study(), ROTNET[:1])
     (folder / "trials" / "000.json").write_text("{")
-    assert main(["--results", str(tmp_path)]) == 2
+    refused()
     write_trial(folder, made_up.trials(1)[0])
     write_study(tmp_path / "copy", made_up.study(), ENVIRONMENT)
-    assert main(["--results", str(tmp_path)]) == 2
+    refused()
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3
     assert "no study in" in lines[0]

@@ -1,0 +1,40 @@
+"""What tests share: one Ray runtime, one small data set, and the real images where they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from study.cluster import joined
+from study.data import Dataset, prepare
+from study.sources import open_source
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def study_data() -> Path:
+    """The folder of real image sets, or a skip."""
+    if not (folder := os.environ.get("STUDY_DATA")):
+        pytest.skip("STUDY_DATA names no folder of real images")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def photo_digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """The default data set, with a small pool."""
+    return prepare(open_source("photo-digits:1257"), size=32, cache=tmp_path_factory.mktemp("cache"), seed=0)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    """One Ray for all tests that need one, with more CPUs than the machine may have."""
+    with joined(None, cpus=6):
+        yield

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import distributed as dist
+
+from study.cluster import Layout, fit_layout
+from study.lanes import Lanes
+from study.mailbox import Failure, Job
+from study.pretrain import DivergedError, Place
+
+
+def counting(last: int, place: Place) -> Iterator[int]:
+    yield from range(last)
+
+
+def raising(after: int, place: Place) -> Iterator[int]:
+    yield from range(after)
+    raise ValueError("a setting\nthat does not work")
+
+
+def diverging(argument: None, place: Place) -> Iterator[int]:
+    yield 0
+    raise DivergedError("the loss is not finite")
+
+
+def dying(folder: Path, place: Place) -> Iterator[int]:
+    """Ends its own process once, after the second item; its notes in `folder` play the checkpoint."""
+    for item in range(4):
+        note = folder / str(item)
+        if item == 2 and not note.exists():
+            note.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield item
+
+
+def dying_always(argument: None, place: Place) -> Iterator[int]:
+    yield 0
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def summing(values: tuple[int, ...], place: Place) -> Iterator[int]:
+    """Each item needs every worker of the lane."""
+    for value in values:
+        total = torch.tensor(value * (place.rank + 1))
+        dist.all_reduce(total)
+        yield int(total)
+
+
+@pytest.fixture(scope="module")
+def lanes(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lanes]:
+    with Lanes(Layout(2, 1, 1.0, 0.0), tmp_path_factory.mktemp("scratch")) as running:
+        running.wait_until_ready()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def pair(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lanes]:
+    with Lanes(Layout(1, 2, 1.0, 0.0), tmp_path_factory.mktemp("scratch")) as running:
+        running.wait_until_ready()
+        yield running
+
+
+def test_jobs_are_spread_over_the_lanes_and_none_is_lost(lanes: Lanes) -> None:
+    found = list(lanes.run(Job(f"count-{n}", counting, n) for n in range(12)))
+    assert sorted((job.argument, item) for job, item in found) == [(n, i) for n in range(12) for i in range(n)]
+
+
+def test_a_job_that_fails_is_a_result_and_the_lane_lives_on(lanes: Lanes) -> None:
+    found = list(lanes.run([Job("raise", raising, 1), Job("diverge", diverging, None), Job("after", counting, 2)]))
+    failures = {job.name: item.reason for job, item in found if isinstance(item, Failure)}
+    assert failures == {
+        "raise": "ValueError: a setting that does not work",
+        "diverge": "DivergedError: the loss is not finite",
+    }
+    assert [item for job, item in found if job.name == "after"] == [0, 1]
+
+
+def test_a_killed_worker_is_restarted_and_its_job_goes_on(lanes: Lanes, tmp_path: Path) -> None:
+    found = list(lanes.run([Job("die", dying, tmp_path)]))
+    assert [item for _, item in found] == [0, 1, 2, 3], "each item once, though two were computed twice"
+
+
+@pytest.mark.slow  # three restarts of a worker group
+def test_a_job_that_kills_its_workers_every_time_fails_in_the_end(lanes: Lanes) -> None:
+    *_, (_, failure) = lanes.run([Job("die-always", dying_always, None)])
+    assert isinstance(failure, Failure) and "died 3 times" in failure.reason
+    assert [item for _, item in lanes.run([Job("alive", counting, 1)])] == [0]
+
+
+def test_workers_compute_no_item_that_nobody_asked_for(lanes: Lanes, tmp_path: Path) -> None:
+    lane = lanes.lanes[0]
+    job = Job("lazy", touching, tmp_path)
+    lane.start(job)
+    assert lane.receive(job, 0) == (0,)
+    time.sleep(0.5)
+    assert [path.name for path in tmp_path.iterdir()] == ["0"]
+    assert lane.receive(job, 1) == (1,)
+    lane.stop(job)
+    assert list(lanes.run([Job("next", counting, 1)])) != []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+
+
+def touching(folder: Path, place: Place) -> Iterator[int]:
+    for item in range(5):
+        (folder / str(item)).touch()
+        yield item
+
+
+def test_two_workers_of_a_lane_run_a_job_together(pair: Lanes) -> None:
+    assert [item for _, item in pair.run([Job("sum", summing, (1, 2, 3))])] == [3, 6, 9]
+
+
+def test_a_stopped_job_frees_all_workers_of_its_lane(pair: Lanes) -> None:
+    lane = pair.lanes[0]
+    for number in range(5):
+        job = Job(f"stopped-{number}", summing, (1, 2, 3))
+        lane.start(job)
+        assert lane.receive(job, 0) == (3,)
+        lane.stop(job)
+    assert [item for _, item in pair.run([Job("whole", summing, (4,))])] == [12]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "layout"),
+    [
+        ((2.0, 0.0, 1, 0.0, None), Layout(2, 1, 1.0, 0.0)),
+        ((2.0, 0.0, 2, 0.0, None), Layout(1, 2, 1.0, 0.0)),
+        ((2.0, 0.0, 1, 0.0, 1), Layout(1, 1, 2.0, 0.0)),
+        ((16.0, 1.0, 1, 0.25, None), Layout(4, 1, 4.0, 0.25)),
+        ((16.0, 4.0, 2, 1.0, None), Layout(2, 2, 4.0, 1.0)),
+    ],
+)
+def test_lanes_fill_the_machine(arguments: tuple[float, float, int, float, int | None], layout: Layout) -> None:
+    assert fit_layout(*arguments) == layout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((2.0, 0.0, 3, 0.0, None), "3 workers need 3 CPUs and there are 2"),
+        ((2.0, 0.0, 1, 0.0, 4), "4 lanes of 1 workers do not fit into 2 CPUs"),
+        ((8.0, 1.0, 2, 1.0, None), "need 2 GPUs and there are 1"),
+    ],
+)
+def test_what_cannot_fit_is_refused_with_the_numbers(
+    arguments: tuple[float, float, int, float, int | None], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit_layout(*arguments)

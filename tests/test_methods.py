@@ -1,0 +1,173 @@
+"""The contract that every pretraining method keeps."""
+
+from __future__ import annotations
+
+import multiprocessing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn.parallel import DistributedDataParallel
+
+from methods import METHODS
+from methods.encoders import ENCODERS
+from methods.method import HIDDEN, Batch, Method
+from methods.rotnet import rotate
+from study.data import Dataset
+from study.pretrain import Place, Plan, Pool, pretrain
+from study.records import Epoch
+
+PLAN = Plan("rotnet", "convnet", {"batch_size": 32, "dropout": 0.1}, epochs=3, epoch_images=64, seed=5)
+
+
+def plan_for(name: str) -> Plan:
+    return replace(PLAN, method=name)
+
+
+def no_objective(_: Method) -> float:
+    return 0.0
+
+
+def build_method(name: str) -> Method:
+    torch.manual_seed(0)
+    kind = METHODS[name]
+    return kind(kind.Config(augmentation=0.0, dropout=0.0, label_smoothing=0.0), ENCODERS["convnet"](3, 32, 0.0), 10)
+
+
+def make_batch(dataset: Dataset, count: int = 64) -> Batch:
+    places = dataset.train[:count]
+    images = torch.from_numpy(dataset.pixels[places]).permute(0, 3, 1, 2).float() / 255
+    return Batch(images, torch.arange(count), torch.from_numpy(dataset.labels[places]))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_losses_are_finite_and_reach_the_encoder(name: str, photo_digits: Dataset) -> None:
+    method = build_method(name)
+    losses = method(make_batch(photo_digits))
+    assert losses and all(loss.shape == () and loss.isfinite() for loss in losses.values())
+    torch.autograd.backward(torch.stack(list(losses.values())).sum())
+    for parameter in method.encoder.parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_loss_falls_on_64_images(name: str, photo_digits: Dataset) -> None:
+    method, batch = build_method(name), make_batch(photo_digits)
+    optimizer = method.optimizer()
+    course = []
+    for _ in range(12):
+        loss = torch.stack(list(method(batch).values())).sum()
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        course.append(loss.item())
+    assert np.mean(course[-3:]) < 0.9 * course[0]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_state_round_trips(name: str, photo_digits: Dataset) -> None:
+    method, batch = build_method(name), make_batch(photo_digits)
+    method(batch)  # BatchNorm statistics move
+    copy = build_method(name)
+    copy.load_state_dict(method.state_dict())
+    for one in (method, copy):
+        one.eval()
+        torch.manual_seed(1)
+    features = [one.encoder(batch.images) for one in (method, copy)]
+    assert torch.equal(*features)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in METHODS.items() if not kind.reads_labels])
+def test_scrambled_labels_change_nothing(name: str, photo_digits: Dataset) -> None:
+    scrambled = replace(photo_digits, labels=np.random.default_rng(0).permutation(photo_digits.labels))
+    weights, courses = [], []
+    for dataset in (photo_digits, scrambled):
+        methods: list[Method] = []
+        courses.append(
+            [epoch.loss for epoch in train(plan_for(name), dataset, methods)],
+        )
+        weights.append(methods[-1].state_dict())
+    assert courses[0] == courses[1]
+    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+
+
+def train(plan: Plan, dataset: Dataset, keep: list[Method], folder: Path | None = None) -> list[Epoch]:
+    def objective(method: Method) -> float:
+        keep.append(method)
+        return 0.0
+
+    return list(pretrain(plan, dataset, dataset.train[:100], objective, Place(), folder))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(
+    name: str, photo_digits: Dataset, tmp_path: Path
+) -> None:
+    whole: list[Method] = []
+    course = train(plan_for(name), photo_digits, whole, tmp_path / "whole")
+
+    broken = pretrain(
+        plan_for(name), photo_digits, photo_digits.train[:100], no_objective, Place(), tmp_path / "broken"
+    )
+    next(broken)  # one epoch, then the process dies
+    del broken
+    resumed: list[Method] = []
+    again = train(plan_for(name), photo_digits, resumed, tmp_path / "broken")
+
+    assert [(epoch.epoch, epoch.loss) for epoch in again] == [(epoch.epoch, epoch.loss) for epoch in course]
+    state = resumed[-1].state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in whole[-1].state_dict().items())
+
+
+def _replica(rank: int, name: str, dataset: Dataset, folder: Path) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    # Every weight of a replica, caught where the training loop wraps it.
+    wrapped: list[torch.nn.Module] = []
+    wrap = DistributedDataParallel.__init__
+
+    def catch(self: DistributedDataParallel, module: torch.nn.Module) -> None:
+        wrapped.append(module)
+        wrap(self, module)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DistributedDataParallel, "__init__", catch)
+        list(pretrain(plan_for(name), dataset, dataset.train[:100], no_objective, Place(rank, 2)))
+    save_file(
+        {key: value.contiguous() for key, value in wrapped[0].state_dict().items()}, folder / f"{rank}.safetensors"
+    )
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_two_replicas_end_with_equal_weights(name: str, photo_digits: Dataset, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    replicas = [context.Process(target=_replica, args=(rank, name, photo_digits, tmp_path)) for rank in (0, 1)]
+    for replica in replicas:
+        replica.start()
+    for replica in replicas:
+        replica.join()
+        assert replica.exitcode == 0
+    first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
+    assert all(torch.equal(value, second[key]) for key, value in first.items())
+
+
+def test_hidden_labels_never_enter_a_batch(photo_digits: Dataset) -> None:
+    paid = photo_digits.train[:100]
+    pool = Pool(photo_digits, paid, torch.device("cpu"), labelled_only=False)
+    labels = pool.batch(np.arange(len(pool))).labels
+    assert (labels != HIDDEN).sum() == 100
+    assert len(Pool(photo_digits, paid, torch.device("cpu"), labelled_only=True)) == 100
+
+
+def test_rotations_are_quarter_turns() -> None:
+    images = torch.rand(8, 3, 5, 5)
+    views, turns = rotate(images, copies=1)
+    assert turns.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    for view, image, turn in zip(views, images, turns.tolist(), strict=True):
+        assert torch.equal(view, torch.rot90(image, turn, (1, 2)))
+    views, turns = rotate(images, copies=4)
+    assert torch.equal(views[8:16], torch.rot90(images, 1, (2, 3))) and turns.bincount().tolist() == [8, 8, 8, 8]

@@ -1,0 +1,132 @@
+"""Proposals on their own: what Optuna is told. No Ray runs here; tests/test_run.py runs whole searches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from methods import METHODS
+from methods.space import defaults
+from study.records import Epoch, Started, Trial
+from study.search import Proposals, Watch
+from tests import made_up
+
+STUDY = replace(made_up.study(), method="rotnet", trials=6, epochs=4, budget_seconds=None)
+
+
+class Book:
+    """Plays Ray Tune to Proposals and keeps what they say."""
+
+    def __init__(self, finished: list[Trial] | None = None, unfinished: list[Started] | None = None) -> None:
+        self.started: list[Started] = []
+        self.epochs: list[tuple[int, int, Epoch]] = []
+        self.finished: list[Trial] = []
+        watch = Watch(self.started.append, lambda *epoch: self.epochs.append(epoch), self.finished.append)
+        self.proposals = Proposals(STUDY, 2, finished or [], unfinished or [], watch)
+
+    def optuna(self) -> list[optuna.trial.FrozenTrial]:
+        return self.proposals._optuna.trials
+
+    def run(self, name: str, objectives: list[float], failure: str | None = None) -> dict[str, Any]:
+        """Suggest a trial, report its epochs, and end it."""
+        config: dict[str, Any] = self.proposals.suggest(name)
+        for number, objective in enumerate(objectives, start=1):
+            self.proposals.on_trial_result(name, result(number, objective))
+        self.proposals.on_trial_complete(name, {"failure": failure} if failure else result(len(objectives), objective))
+        return config
+
+
+def result(number: int, objective: float) -> dict[str, Any]:
+    epoch = Epoch(number, 1.0, {"rotation": 1.0}, objective, 1.0, 100, 100.0)
+    return {"record": epoch, "objective": objective, "epoch": number}
+
+
+def test_the_first_trial_is_the_published_recipe() -> None:
+    book = Book()
+    assert book.proposals.suggest("a")["params"] == defaults(METHODS["rotnet"].Config)
+
+
+def test_pruned_is_told_as_pruned_and_failed_as_failed() -> None:
+    book = Book()
+    book.run("a", [0.1, 0.2, 0.3, 0.25])
+    book.run("b", [0.1])
+    book.run("c", [], failure="DivergedError: the loss is not finite")
+    assert [trial.status for trial in book.finished] == ["completed", "pruned", "failed"]
+    assert [trial.objective for trial in book.finished] == [0.3, 0.1, None]
+    assert [trial.state for trial in book.optuna()] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
+    assert book.optuna()[0].value == 0.3, "the best epoch, whose encoder is kept"
+    assert book.optuna()[1].intermediate_values == {1: 0.1}
+    assert book.finished[2].error == "DivergedError: the loss is not finite"
+
+
+def test_epochs_that_are_replayed_count_once() -> None:
+    book = Book()
+    book.proposals.suggest("a")
+    for number in (1, 2, 1, 2, 3):
+        book.proposals.on_trial_result("a", result(number, 0.1 * number))
+    assert [epoch.epoch for _, _, epoch in book.epochs] == [1, 2, 3]
+
+
+def test_no_more_trials_are_proposed_than_there_are_free_lanes() -> None:
+    book = Book()
+    lanes = [book.proposals.suggest(name)["lane"] for name in "ab"]
+    assert sorted(lanes) == [0, 1]
+    assert book.proposals.suggest("c") is None
+    book.proposals.on_trial_complete("a", result(1, 0.1))
+    assert book.proposals.suggest("c")["lane"] == lanes[0]
+
+
+def test_a_search_ends_after_its_trials() -> None:
+    book = Book()
+    for number in range(6):
+        book.run(str(number), [0.1])
+    assert book.proposals.suggest("one more") == "FINISHED"
+
+
+def test_a_proposal_depends_on_the_seed_the_number_and_the_results_before_it() -> None:
+    objectives = [0.5, 0.2, 0.9, 0.4]
+    whole = Book()
+    for number, objective in enumerate(objectives):
+        whole.run(str(number), [objective])
+    expected = whole.proposals.suggest("next")["params"]
+
+    resumed = Book(finished=whole.finished[:4])
+    assert resumed.proposals.suggest("next")["params"] == expected
+
+
+def test_a_trial_that_was_running_is_taken_up_again() -> None:
+    whole = Book()
+    whole.run("0", [0.5])
+    whole.proposals.suggest("1")
+    resumed = Book(finished=whole.finished, unfinished=whole.started[1:])
+    again = resumed.proposals.suggest("again")
+    assert again["number"] == 1 and again["params"] == whole.started[1].params
+    assert resumed.proposals.suggest("new")["number"] == 2
+
+
+def test_a_trial_whose_actor_died_for_good_is_failed() -> None:
+    book = Book()
+    book.proposals.suggest("a")
+    book.proposals.on_trial_complete("a", error=True)
+    assert book.finished[0].status == "failed" and book.optuna()[0].state == TrialState.FAIL
+
+
+def test_trials_cut_short_by_the_time_budget_are_accounted_for() -> None:
+    book = Book()
+    book.proposals.suggest("a")
+    book.proposals.on_trial_result("a", result(1, 0.4))
+    book.proposals.suggest("b")  # not one epoch
+    book.proposals.close()
+    assert [(trial.number, trial.status) for trial in book.finished] == [(0, "pruned")]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_range_can_be_searched(name: str) -> None:
+    space = Proposals(replace(STUDY, method=name), 1, [], [], Watch(print, print, print))._space
+    sample = optuna.samplers.RandomSampler(seed=0)
+    asked = optuna.create_study(sampler=sample).ask(space)
+    METHODS[name].Config(**asked.params)
