@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -59,6 +60,10 @@ class Method(nn.Module):
     def optimizer(self) -> Optimizer:
         """One optimizer over all weights; Adam unless the method's source says otherwise."""
         return torch.optim.Adam(self.parameters(), lr=self.config.lr, fused=True)
+
+    def rate(self, progress: float) -> float:
+        """Share of every learning rate at `progress` in [0, 1] of the training: half a cosine, down to nothing."""
+        return 0.5 * (1 + math.cos(math.pi * progress))
 
     def begin_epoch(self, epoch: int, embed: Embed) -> None:
         """Called before each epoch, counted from 0, on every worker. Nothing by default."""

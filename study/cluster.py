@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,6 +69,8 @@ def joined(address: str | None, cpus: int | None = None) -> Iterator[tuple[float
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     found, gpus = local_resources()
+    if address is not None:
+        _knock(address)
     try:
         if address is None:
             ray.init(
@@ -88,6 +91,19 @@ def joined(address: str | None, cpus: int | None = None) -> Iterator[tuple[float
         yield _resources()
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise ValueError where nothing listens at HOST:PORT: Ray itself would go on trying for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        if address == "auto":
+            return
+        raise ValueError(f"--address {address} is no address: give HOST:PORT, ray://HOST:PORT or auto")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise ValueError(f"no Ray cluster answers at --address {address}: {error}") from error
 
 
 def _resources() -> tuple[float, float]:

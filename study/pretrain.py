@@ -82,6 +82,8 @@ def pretrain(
     method = build(plan, dataset).to(place.device)
     pool = Pool(dataset, labelled, place.device, labelled_only=method.reads_labels)
     optimizer = method.optimizer()
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
     history: list[Epoch] = []
     if folder is not None:
         history = checkpoints.restore(folder, method, optimizer)
@@ -164,6 +166,9 @@ def _train_epoch(
     steps = max(1, min(plan.epoch_images, len(pool)) // (size * place.world))
     sums: dict[str, Tensor] = {}
     for step in range(steps):
+        share = method.rate((number + step / steps) / plan.epochs)
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * share
         start = (step * place.world + place.rank) * size
         losses: dict[str, Tensor] = parallel(pool.batch(order[start : start + size]))
         optimizer.zero_grad()

@@ -72,7 +72,7 @@ BAD: dict[str, tuple[list[str] | Make, str]] = {
     "more lanes than fit": ([*ROTNET, "--lanes", "4096"], "at most"),
     "missing folder": ([*ROTNET, "--dataset", "folder:/nowhere/at/all"], "/nowhere/at/all"),
     "missing data": ([*ROTNET, "--dataset", "cifar10", "--data-dir", "/nowhere"], "--download"),
-    "an empty folder": (lambda path: [*ROTNET, "--dataset", f"folder:{path}"], "no images"),
+    "an empty folder": (lambda path: [*ROTNET, "--dataset", f"folder:{path}"], "no class folders"),
     "one class": (lambda path: [*ROTNET, "--dataset", f"folder:{class_folder(path / 'a', 1, 12)}"], "one class"),
     "a class of one image": (lambda path: [*ROTNET, "--dataset", f"folder:{class_folder(path / 'a', 2, 1)}"], "class0"),
     "a corrupt image": (lambda path: [*ROTNET, "--dataset", f"folder:{corrupt(path / 'a')}"], "3.png"),
