@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from methods.adversarial_autoencoder import AdversarialAutoencoder
+from methods.autoencoder import Autoencoder
+from methods.colorization import Colorization
+from methods.deepcluster import DeepCluster
 from methods.method import Method
+from methods.recolor import Recolor
 from methods.rotnet import RotNet
+from methods.siamese_vae import SiameseVAE
+from methods.stacked_autoencoder import StackedAutoencoder
 from methods.supervised import Supervised
+from methods.vae import VAE
 
 METHODS: dict[str, type[Method]] = {
     "rotnet": RotNet,
+    "autoencoder": Autoencoder,
+    "stacked_autoencoder": StackedAutoencoder,
+    "vae": VAE,
+    "siamese_vae": SiameseVAE,
+    "adversarial_autoencoder": AdversarialAutoencoder,
+    "deepcluster": DeepCluster,
+    "colorization": Colorization,
+    "recolor": Recolor,
     "supervised": Supervised,
 }

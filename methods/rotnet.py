@@ -2,7 +2,8 @@
 
 Gidaris, Singh and Komodakis, "Unsupervised Representation Learning by Predicting Image Rotations", 2018. The recipe is
 that of a study on SVHN (Adam 1e-3, batches of 32, label smoothing 0.1, colour jitter, one rotation an image), which
-reached 79.0 % with 500 labels on frozen features; it differs in a learning rate that falls along a cosine. The paper itself trains on all four copies with SGD: `copies = 4`.
+reached 79.0 % with 500 labels on frozen features. It departs in a learning rate that falls along a cosine. The paper
+itself trains on all four copies with SGD: `copies = 4`.
 """
 
 from __future__ import annotations

@@ -59,17 +59,17 @@ def draw_curve(
     `encoder` is the folder of the best trial's encoder. `progress` hears (classifiers fitted, classifiers in all).
     Raises CurveError where a fit fails.
     """
+    known = {(fit.mode, _budget(study, fit), fit.draw) for fit in have}
+    missing = [each for each in _points(study) if each not in known]
     base = classifier_config(best.params)
-    candidates = {mode: _candidates(mode, base, study, best) for mode in modes(study)}
-    final_count = len(modes(study)) * len(study.budgets) * study.draws
+    candidates = {mode: _candidates(mode, base, study, best) for mode in dict.fromkeys(mode for mode, _, _ in missing)}
     tuning = [
         Classifier(mode, study.objective_budget, draw, tuned.config, tuned.encoder_lr, test=False)
         for mode, tried in candidates.items()
         if len(tried) > 1
         for tuned, draw in product(tried, range(TUNING_DRAWS))
     ]
-    total = len(tuning) + final_count
-    done = 0
+    total, done = len(tuning) + len(missing), 0
     found: dict[tuple[Mode, Tuned], list[float]] = defaultdict(list)
     for outcome in _run(study, images, lanes, best, encoder, tuning, "tune"):
         each = outcome.classifier
@@ -79,18 +79,24 @@ def draw_curve(
     chosen = {
         mode: max(tried, key=lambda tuned: np.mean(found[mode, tuned] or 0)) for mode, tried in candidates.items()
     }
-
-    known = {(fit.mode, _budget(study, fit), fit.draw) for fit in have}
     wanted = [
         Classifier(mode, budget, draw, chosen[mode].config, chosen[mode].encoder_lr, test=True)
-        for budget, mode, draw in product(reversed(study.budgets), modes(study), range(study.draws))
+        for mode, budget, draw in missing
     ]
-    done += len(known)
-    wanted = [each for each in wanted if (each.mode, each.budget, each.draw) not in known]
     for outcome in _run(study, images, lanes, best, encoder, wanted, "fit"):
         fitted(_records(study, outcome, best))
         done += 1
         progress(done, total)
+
+
+def _points(study: Study) -> list[tuple[Mode, Budget, int]]:
+    """Every classifier of the curve: mode, budget and draw, the largest budgets first."""
+    return [
+        (mode, budget, draw)
+        for budget, mode, draw in product(reversed(study.budgets), modes(study), range(study.draws))
+        # With all labels every draw is the same, and so is a linear head on the same features: one is all there is.
+        if not (mode == "frozen" and budget.fraction == 1 and draw > 0)
+    ]
 
 
 def _candidates(mode: Mode, base: Config, study: Study, best: Trial) -> list[Tuned]:

@@ -10,7 +10,7 @@ from study.images import UNLABELLED, Integers
 from study.seeds import derive
 
 TEST_SHARE = 0.2
-VALIDATION_SHARE, VALIDATION_LIMIT = 0.1, 5_000
+VALIDATION_SHARE, VALIDATION_LIMIT = 0.1, 1_000  # who has few labels has few for validation too
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,9 @@ def test_missing_splits_are_held_out_in_proportion(dataset: Dataset) -> None:
         assert np.bincount(dataset.labels[places], minlength=4).min() >= 1
 
 
-def test_validation_that_is_held_out_has_at_most_5000_images() -> None:
+def test_validation_that_is_held_out_has_at_most_1000_images() -> None:
     found = split(classes_of(40_000, 40_000), Counts(80_000, 0, 0, 0), ("a", "b"), seed=0, pool_images=None)
-    assert len(found.validation) == 5_000
+    assert len(found.validation) == 1_000
 
 
 def test_a_sources_own_splits_are_kept(tmp_path: Path) -> None:

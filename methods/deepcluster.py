@@ -1,0 +1,102 @@
+"""deepcluster: cluster the encoder's own features, and learn to tell the clusters apart; over and over.
+
+Caron, Bojanowski, Joulin and Douze, "Deep Clustering for Unsupervised Learning of Visual Features", 2018: frozen
+AlexNet on ImageNet, conv1..conv5 12.9 29.2 38.2 39.8 36.1. From the source: PCA to 256, whitening, unit length and
+k-means before each epoch, a new head then, ten times as many clusters as classes, and SGD, without momentum in the
+head. Departures: the kept encoder reads images, not slopes, so Sobel filtering is a view, which a share `sobel` of the
+training images gets; where they draw images uniformly over clusters, an image here counts by the inverse size of its
+cluster, the same loss in expectation; what is clustered is the features that are kept, with no layer after them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+from torch.optim import SGD, Optimizer
+
+from methods import method, views
+from methods.clustering import cluster
+from methods.encoders import Encoder
+from methods.method import Batch, Embed, Method
+from methods.space import among, between
+
+MOMENTUM, DECAY = 0.9, 1e-5
+DIMENSIONS = 256  # of the features, when they are clustered
+HEAD_SPREAD = 0.01  # standard deviation of a new head's weights
+
+
+class DeepCluster(Method):
+    """A linear classifier of clusters on the whole last feature map.
+
+    The clusters are no part of the state: an epoch starts by finding them from weights that are, and so finds the same
+    ones after a restart and on every worker.
+    """
+
+    clusters: Tensor  # (M,) int64, of each image of the pool
+    sizes: Tensor  # (K,) images in each cluster
+    seed: Tensor  # () int64, drawn with the weights, so that all workers share it
+
+    @dataclass(frozen=True)
+    class Config(method.Config):
+        """The authors' optimizer, and their ten clusters a class, of ten classes."""
+
+        batch_size: int = among(64, (32, 64, 128, 256))  # theirs, 256, are few steps where a pool is small
+        lr: float = between(0.05, 5e-3, 0.5, log=True)
+        label_smoothing: float = between(0.0, 0.0, 0.3)
+        clusters: int = among(100, (30, 100, 300))
+        sobel: float = between(0.5, 0.0, 1.0)  # share of the training images that are shown as slopes
+
+    def __init__(self, config: Config, encoder: Encoder, classes: int) -> None:
+        super().__init__(config, encoder, classes)
+        d, h, w = encoder.shape()
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(d * h * w, config.clusters))
+        self.register_buffer("seed", torch.randint(2**31, ()))
+        # Until the first clustering, images are told apart by their place alone.
+        self.register_buffer("clusters", torch.arange(config.clusters), persistent=False)
+        self.register_buffer("sizes", torch.ones(config.clusters), persistent=False)
+
+    def optimizer(self) -> Optimizer:
+        """SGD; the authors' head has no momentum, for what it remembers would be of other clusters."""
+        groups: list[dict[str, Any]] = [
+            {"params": self.encoder.parameters()},
+            {"params": self.head.parameters(), "momentum": 0.0},
+        ]
+        return SGD(groups, lr=self.config.lr, momentum=MOMENTUM, weight_decay=DECAY)
+
+    @torch.no_grad()
+    def begin_epoch(self, epoch: int, embed: Embed) -> None:
+        """Cluster the pool's features, and start the head anew."""
+        generator = Generator().manual_seed(int(self.seed) + epoch)
+        self.clusters = cluster(embed(), self.config.clusters, DIMENSIONS, generator)
+        self.sizes = self.clusters.bincount(minlength=self.config.clusters).float()
+        weight, bias = self.head[1].parameters()
+        weight.copy_(HEAD_SPREAD * torch.randn(weight.shape, generator=generator))
+        bias.zero_()
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy of the image's cluster: loss `cluster`."""
+        targets = self.clusters[batch.index % len(self.clusters)]
+        images = views.augment(batch.images, self.config.augmentation)
+        logits = self.head(self.encoder(_some_slopes(images, self.config.sobel)))  # (N, K)
+        losses = F.cross_entropy(logits, targets, label_smoothing=self.config.label_smoothing, reduction="none")
+        rarity = len(self.clusters) / (self.config.clusters * self.sizes[targets])  # (N,), mean 1 over the pool
+        return {"cluster": (rarity * losses).mean()}
+
+
+def _some_slopes(images: Tensor, share: float) -> Tensor:
+    """Replace a share of the images by their Sobel slopes: across, along and steepness where there is room for three.
+
+    Shape:
+        (N, C, H, W) -> (N, C, H, W) in [0, 1]; a grey image becomes its steepness
+    """
+    if share == 0:
+        return images
+    slopes = views.sobel(images)  # (N, 2, H, W)
+    steepness = (slopes - 0.5).square().sum(1, keepdim=True).mul(2).sqrt()
+    shown = torch.cat((slopes, steepness), 1)[:, 3 - images.shape[1] :]
+    chosen = torch.rand(len(images), 1, 1, 1, device=images.device) < share
+    return torch.where(chosen, shown, images).contiguous(memory_format=torch.channels_last)
