@@ -30,10 +30,6 @@ from methods.method import Batch, Method
 from methods.space import among, between
 from methods.views import augment
 
-# Adam's steps do not depend on a loss's scale, so this changes nothing but the sum that is shown: opposed losses added
-# up tell nothing, and so weighted they tell how the discriminator fares.
-GENERATOR_WEIGHT = 0.1
-
 
 class DCGAN(Method):
     """The encoder under a linear head against a generator."""
@@ -68,7 +64,7 @@ class DCGAN(Method):
                 believed, torch.full_like(believed, 1 - self.config.label_smoothing)
             ),
             "fake": F.softplus(caught).mean(),  # -log(1 - sigmoid)
-            "generator": GENERATOR_WEIGHT * F.softplus(-fooled).mean(),  # -log sigmoid
+            "generator": F.softplus(-fooled).mean(),  # -log sigmoid
         }
 
     def optimizer(self) -> Optimizer:
