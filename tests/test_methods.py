@@ -58,7 +58,7 @@ def test_the_loss_falls_on_64_images(name: str, photo_digits: Dataset) -> None:
     method, batch = build_method(name), make_batch(photo_digits)
     optimizer = method.optimizer()
     course = []
-    for _ in range(12):
+    for _ in range(24):
         losses = method(batch)
         optimizer.zero_grad()
         torch.autograd.backward(torch.stack(list(losses.values())).sum())
