@@ -83,9 +83,7 @@ class Lane:
 
     def receive(self, job: Job, index: int) -> Any:
         """Wait for item `index`, as a 1-tuple; True when the job ended before it, a Failure when it failed."""
-        while (answer := ray.get(self.mailbox.receive.remote(job.name, index, 60.0))) is None:
-            pass
-        return answer
+        return ray.get(self.mailbox.receive.remote(job.name, index))
 
     def stop(self, job: Job) -> None:
         """End the job before its next item; the lane is free."""
@@ -135,7 +133,8 @@ class Lanes:
     def wait_until_ready(self) -> None:
         """Return when every lane's workers are up. Raises LaneError where a lane cannot start."""
         for lane in self.lanes:
-            while not ray.get(lane.mailbox.ready.remote(1.0)):
+            ready = lane.mailbox.ready.remote()
+            while not ray.wait([ready], timeout=1.0)[0]:
                 if lane.number in self._errors:
                     error = self._errors[lane.number]
                     raise LaneError(f"lane {lane.number} did not start: {error}") from error

@@ -61,18 +61,16 @@ class Mailbox:
                 self._run = _Run(job)
             self._changed.notify_all()
 
-    async def receive(self, name: str, index: int, seconds: float) -> Any:
-        """Item `index` of the job, leave to compute it included; True at its end, a Failure, or None for not yet."""
+    async def receive(self, name: str, index: int) -> Any:
+        """Item `index` of the job, as a 1-tuple, leave to compute it included; True at its end, or a Failure."""
         async with self._changed:
             run = self._run
             if run is None or run.job.name != name:
                 return Failure("the job was replaced by another", "")
             run.granted = max(run.granted, index + 1)
             self._changed.notify_all()
-            try:
-                await asyncio.wait_for(self._changed.wait_for(lambda: len(run.items) > index or run.ended), seconds)
-            except TimeoutError:
-                return None
+            # No time-out here: cancelling a wait for a condition can leave its lock held for ever.
+            await self._changed.wait_for(lambda: len(run.items) > index or run.ended)
             return (run.items[index],) if len(run.items) > index else run.ended
 
     async def stop(self, name: str) -> None:
@@ -89,14 +87,10 @@ class Mailbox:
             self._stop()
             self._changed.notify_all()
 
-    async def ready(self, seconds: float) -> bool:
-        """Whether the workers have come up within `seconds`."""
+    async def ready(self) -> None:
+        """Return when the workers have come up."""
         async with self._changed:
-            try:
-                await asyncio.wait_for(self._changed.wait_for(lambda: self._ready > 0), seconds)
-            except TimeoutError:
-                return False
-            return True
+            await self._changed.wait_for(lambda: self._ready > 0)
 
     async def take(self, rank: int, done: str | None) -> Job | None:
         """Called by a worker: the next job, one other than `done`; None when the lane closes."""
