@@ -69,7 +69,7 @@ def defaults(config: type) -> dict[str, Value]:
 
 def configure(config: type[C], values: dict[str, Value]) -> C:
     """Build a Config from searched values. Raises ValueError for a name it lacks."""
-    known = {f.name for f in dataclasses.fields(config)}  # type: ignore[arg-type]
+    known = {f.name for f in dataclasses.fields(config)}  # type: ignore[arg-type]  # a TypeVar cannot ask for a dataclass
     if unknown := sorted(set(values) - known):
         raise ValueError(
             f"{config.__qualname__} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}"
