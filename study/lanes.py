@@ -12,8 +12,8 @@ import ctypes
 import queue
 import threading
 import traceback
+import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ import ray
 import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from torch import distributed as dist
 
 from study.cluster import Layout
-from study.mailbox import ATTEMPTS, Failure, Job, Mailbox
+from study.mailbox import ATTEMPTS, Failure, Job, Lane, Mailbox, sealed
 from study.pretrain import DivergedError, Place
 
 CONTROL_CPU = 0.05  # of each lane's share, for the small actors beside its workers: a Tune actor cannot ask for none
@@ -36,12 +37,17 @@ def _serve(config: dict[str, Any]) -> None:
     torch.set_num_threads(config["threads"])
     context = ray.train.get_context()
     place = Place(context.get_world_rank(), context.get_world_size(), get_device())
-    done: str | None = None
-    while (job := ray.get(mailbox.take.remote(place.rank, done))) is not None:
+    group = [uuid.uuid4().hex]  # tells this worker group from the one that it may replace
+    if place.world > 1:
+        dist.broadcast_object_list(group)
+    done = 0
+    while (taken := ray.get(mailbox.take.remote(group[0], place.rank, done))) is not None:
+        number, letter = taken
         failure = None
         try:
+            job = letter.open()
             for index, item in enumerate(job.work(job.argument, place)):
-                if not ray.get(mailbox.post.remote(job.name, place.rank, index, item)):
+                if not ray.get(mailbox.post.remote(number, place.rank, index, sealed(item))):
                     break
         except Exception as error:  # whatever a job raises is its result; the lane lives on
             failure = Failure(f"{type(error).__name__}: {' '.join(str(error).split())}"[:500], traceback.format_exc())
@@ -49,10 +55,10 @@ def _serve(config: dict[str, Any]) -> None:
                 torch.cuda.empty_cache()
             if place.world > 1 and not isinstance(error, DivergedError):
                 # The other workers wait for this one in a collective call: only a new group gets them out.
-                ray.get(mailbox.end.remote(job.name, place.rank, failure))
+                ray.get(mailbox.end.remote(number, place.rank, failure))
                 raise
-        ray.get(mailbox.end.remote(job.name, place.rank, failure))
-        done = job.name
+        ray.get(mailbox.end.remote(number, place.rank, failure))
+        done = number
 
 
 def _keep_memory() -> None:
@@ -68,26 +74,6 @@ def _keep_memory() -> None:
 
 class LaneError(RuntimeError):
     """A lane's worker group could not be started or kept alive."""
-
-
-@dataclass(frozen=True)
-class Lane:
-    """A handle on one lane, cheap to send to other processes."""
-
-    number: int
-    mailbox: Any
-
-    def start(self, job: Job) -> None:
-        """Give it a job; a job that runs there is stopped."""
-        ray.get(self.mailbox.start.remote(job))
-
-    def receive(self, job: Job, index: int) -> Any:
-        """Wait for item `index`, as a 1-tuple; True when the job ended before it, a Failure when it failed."""
-        return ray.get(self.mailbox.receive.remote(job.name, index))
-
-    def stop(self, job: Job) -> None:
-        """End the job before its next item; the lane is free."""
-        ray.get(self.mailbox.stop.remote(job.name))
 
 
 class Lanes:
@@ -151,9 +137,9 @@ class Lanes:
                     job = next(waiting, None)
                 if job is None:
                     break
-                lane.start(job)
+                lane.start(job.sealed())
                 index = 0
-                while (answer := lane.receive(job, index)) is not True:
+                while (answer := lane.receive(job.name, index)) is not True:
                     answers.put((job, answer if isinstance(answer, Failure) else answer[0]))
                     if isinstance(answer, Failure):
                         break

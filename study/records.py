@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from methods.space import Value
+if TYPE_CHECKING:  # a Tune actor passes records on and needs no method, nor torch
+    from methods.space import Value
 
 Status = Literal["completed", "pruned", "failed"]
 Mode = Literal["frozen", "finetuned", "supervised", "random"]

@@ -25,10 +25,10 @@ from ray.tune.search import Searcher
 
 from methods import METHODS
 from methods.space import Among, Range, Value, defaults, searched
-from study.lanes import Lane
-from study.mailbox import Failure, Job
+from study.mailbox import Job, Lane
 from study.records import Epoch, Started, Study, Trial
 from study.seeds import derive
+from study.trial_actor import TrialOnLane
 
 REDUCTION = 4  # ASHA keeps one in so many at each rung; rungs lie at 1, 4, 16 ... epochs
 RANDOM_TRIALS = 10  # before TPE has something to learn from
@@ -66,10 +66,17 @@ class Proposals(Searcher):
     """
 
     def __init__(
-        self, study: Study, lanes: int, finished: Sequence[Trial], unfinished: Sequence[Started], watch: Watch
+        self,
+        study: Study,
+        make_job: MakeJob,
+        lanes: int,
+        finished: Sequence[Trial],
+        unfinished: Sequence[Started],
+        watch: Watch,
     ) -> None:
         super().__init__(metric="objective", mode="max")
         self._study = study
+        self._make_job = make_job
         self._space = {name: _distribution(r) for name, r in searched(METHODS[study.method].Config).items()}
         self._optuna = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler())
         self._watch = watch
@@ -100,7 +107,7 @@ class Proposals(Searcher):
         started, ask = self._again(self._unfinished.pop(0)) if self._unfinished else self._propose()
         self._running[trial_id] = _Running(started, lane, ask)
         self._watch.started(started)
-        return {"number": started.number, "lane": lane, "params": dict(started.params)}
+        return {"lane": lane, "job": self._make_job(started.number, started.params).sealed()}
 
     def _propose(self) -> tuple[Started, optuna.Trial]:
         number = self._next
@@ -204,42 +211,6 @@ def trial_seed(study: Study, number: int) -> int:
     return derive(study.seed, "trial", number)
 
 
-class _TrialOnLane(tune.Trainable):
-    """A Tune actor: hands the trial to its lane and passes the epochs on. Reused for trial after trial."""
-
-    def setup(self, config: dict[str, Any], **shared: Any) -> None:
-        self._lanes: list[Lane] = shared["lanes"]
-        self._make_job: MakeJob = shared["make_job"]
-        self._epochs: int = shared["epochs"]
-        self._begin(config)
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._begin(new_config)
-        return True
-
-    def _begin(self, config: dict[str, Any]) -> None:
-        self._index = 0
-        self._lane = self._lanes[config["lane"]]
-        self._job = self._make_job(config["number"], config["params"])
-        self._lane.start(self._job)
-
-    def step(self) -> dict[str, Any]:
-        answer = self._lane.receive(self._job, self._index)
-        if isinstance(answer, Failure):
-            return {"failure": answer.reason, "done": True}
-        (epoch,) = answer
-        self._index += 1
-        return {
-            "objective": epoch.objective,
-            "epoch": epoch.epoch,
-            "record": epoch,
-            "done": epoch.epoch >= self._epochs,
-        }
-
-    def cleanup(self) -> None:
-        self._lane.stop(self._job)
-
-
 def search(
     study: Study,
     make_job: MakeJob,
@@ -258,8 +229,8 @@ def search(
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a failed trial has no objective
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new output prints tables at any verbosity
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is the command's to handle
-    proposals = Proposals(study, len(lanes), finished, unfinished, watch)
-    trainable = tune.with_parameters(_TrialOnLane, lanes=lanes, make_job=make_job, epochs=study.epochs)
+    proposals = Proposals(study, make_job, len(lanes), finished, unfinished, watch)
+    trainable = tune.with_parameters(TrialOnLane, lanes=lanes, epochs=study.epochs)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"CPU": 0.01}),  # with none at all, Ray Tune refuses
         tune_config=tune.TuneConfig(

@@ -19,13 +19,13 @@ LAYERS = (
     {"pretrain", "heads", "features", "evaluate", "jobs"},
     {"wording", "figures", "plots", "pages", "search_sections", "study_page", "comparison_page", "report"},
     {"tracking_uri", "tracking_notes", "tracking_store", "tracking", "time_left", "display"},
-    {"cluster", "mailbox", "lanes", "search", "curve"},
+    {"cluster", "mailbox", "trial_actor", "lanes", "search", "curve"},
     {"options", "workflow", "run"},
 )
 
 # Third-party packages that only some modules of `study` may import, and `methods` never.
 KEPT_TO = {
-    "ray": {"cluster", "lanes", "search"},
+    "ray": {"cluster", "mailbox", "trial_actor", "lanes", "search"},
     "optuna": {"search"},
     "mlflow": {"tracking_store"},
     "pyarrow": {"tables", "parquet_images"},

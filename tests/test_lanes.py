@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import ray
 import torch
 from torch import distributed as dist
 
@@ -97,14 +98,39 @@ def test_a_job_that_kills_its_workers_every_time_fails_in_the_end(lanes: Lanes) 
 def test_workers_compute_no_item_that_nobody_asked_for(lanes: Lanes, tmp_path: Path) -> None:
     lane = lanes.lanes[0]
     job = Job("lazy", touching, tmp_path)
-    lane.start(job)
-    assert lane.receive(job, 0) == (0,)
+    lane.start(job.sealed())
+    assert lane.receive(job.name, 0) == (0,)
     time.sleep(0.5)
     assert [path.name for path in tmp_path.iterdir()] == ["0"]
-    assert lane.receive(job, 1) == (1,)
-    lane.stop(job)
+    assert lane.receive(job.name, 1) == (1,)
+    lane.stop(job.name)
     assert list(lanes.run([Job("next", counting, 1)])) != []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+
+
+def test_whoever_waits_for_a_job_hears_that_it_was_replaced(lanes: Lanes) -> None:
+    lane = lanes.lanes[0]
+    first, second = Job("replaced", slow, None), Job("replacing", counting, 2)
+    lane.start(first.sealed())
+    waiting = lane.mailbox.receive.remote(first.name, 5)
+    lane.start(second.sealed())
+    assert ray.get(waiting, timeout=30) == Failure("the job was stopped", "")
+    assert [lane.receive(second.name, index) for index in range(3)] == [(0,), (1,), True]
+
+
+def test_a_job_that_was_stopped_starts_again(lanes: Lanes) -> None:
+    lane, job = lanes.lanes[0], Job("again", counting, 2)
+    lane.start(job.sealed())
+    assert lane.receive(job.name, 0) == (0,)
+    lane.stop(job.name)
+    lane.start(job.sealed())
+    assert [lane.receive(job.name, index) for index in range(3)] == [(0,), (1,), True]
+
+
+def slow(argument: None, place: Place) -> Iterator[int]:
+    for item in range(10):
+        time.sleep(0.2)
+        yield item
 
 
 def touching(folder: Path, place: Place) -> Iterator[int]:
@@ -121,10 +147,17 @@ def test_a_stopped_job_frees_all_workers_of_its_lane(pair: Lanes) -> None:
     lane = pair.lanes[0]
     for number in range(5):
         job = Job(f"stopped-{number}", summing, (1, 2, 3))
-        lane.start(job)
-        assert lane.receive(job, 0) == (3,)
-        lane.stop(job)
+        lane.start(job.sealed())
+        assert lane.receive(job.name, 0) == (3,)
+        lane.stop(job.name)
     assert [item for _, item in pair.run([Job("whole", summing, (4,))])] == [12]
+
+
+def test_jobs_that_are_replaced_before_all_workers_took_them_leave_none_behind(pair: Lanes) -> None:
+    for number in range(20):
+        pair.lanes[0].start(Job(f"hasty-{number}", summing, (1, 2)).sealed())
+        time.sleep(0.002 * (number % 5))
+    assert [item for _, item in pair.run([Job("after haste", summing, (4,))])] == [12]
 
 
 @pytest.mark.parametrize(

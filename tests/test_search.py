@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +13,29 @@ import pytest
 from optuna.trial import TrialState
 
 from methods import METHODS
-from methods.space import defaults
+from methods.space import Value, defaults
+from study.mailbox import Job, Letter
+from study.pretrain import Place
 from study.records import Epoch, Started, Trial
 from study.search import Proposals, Watch
+from study.trial_actor import TrialOnLane
 from tests import made_up
 
 STUDY = replace(made_up.study(), method="rotnet", trials=6, epochs=4, budget_seconds=None)
+
+
+def nothing(argument: object, place: Place) -> Iterator[Epoch]:
+    yield from ()
+
+
+def _job(number: int, params: dict[str, Value]) -> Job:
+    return Job(f"trial-{number}", nothing, (number, params))
+
+
+def proposed(config: dict[str, Any]) -> tuple[int, dict[str, Value]]:
+    """The number and the settings in what Ray Tune is given."""
+    number, params = config["job"].open().argument
+    return number, params
 
 
 class Book:
@@ -26,7 +46,7 @@ class Book:
         self.epochs: list[tuple[int, int, Epoch]] = []
         self.finished: list[Trial] = []
         watch = Watch(self.started.append, lambda *epoch: self.epochs.append(epoch), self.finished.append)
-        self.proposals = Proposals(STUDY, 2, finished or [], unfinished or [], watch)
+        self.proposals = Proposals(STUDY, _job, 2, finished or [], unfinished or [], watch)
 
     def optuna(self) -> list[optuna.trial.FrozenTrial]:
         return self.proposals._optuna.trials
@@ -47,7 +67,7 @@ def result(number: int, objective: float) -> dict[str, Any]:
 
 def test_the_first_trial_is_the_published_recipe() -> None:
     book = Book()
-    assert book.proposals.suggest("a")["params"] == defaults(METHODS["rotnet"].Config)
+    assert proposed(book.proposals.suggest("a"))[1] == defaults(METHODS["rotnet"].Config)
 
 
 def test_pruned_is_told_as_pruned_and_failed_as_failed() -> None:
@@ -92,10 +112,10 @@ def test_a_proposal_depends_on_the_seed_the_number_and_the_results_before_it() -
     whole = Book()
     for number, objective in enumerate(objectives):
         whole.run(str(number), [objective])
-    expected = whole.proposals.suggest("next")["params"]
+    expected = proposed(whole.proposals.suggest("next"))
 
     resumed = Book(finished=whole.finished[:4])
-    assert resumed.proposals.suggest("next")["params"] == expected
+    assert proposed(resumed.proposals.suggest("next")) == expected
 
 
 def test_a_trial_that_was_running_is_taken_up_again() -> None:
@@ -104,8 +124,8 @@ def test_a_trial_that_was_running_is_taken_up_again() -> None:
     whole.proposals.suggest("1")
     resumed = Book(finished=whole.finished, unfinished=whole.started[1:])
     again = resumed.proposals.suggest("again")
-    assert again["number"] == 1 and again["params"] == whole.started[1].params
-    assert resumed.proposals.suggest("new")["number"] == 2
+    assert proposed(again) == (1, whole.started[1].params)
+    assert proposed(resumed.proposals.suggest("new"))[0] == 2
 
 
 def test_a_trial_whose_actor_died_for_good_is_failed() -> None:
@@ -126,7 +146,48 @@ def test_trials_cut_short_by_the_time_budget_are_accounted_for() -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_range_can_be_searched(name: str) -> None:
-    space = Proposals(replace(STUDY, method=name), 1, [], [], Watch(print, print, print))._space
+    space = Proposals(replace(STUDY, method=name), _job, 1, [], [], Watch(print, print, print))._space
     sample = optuna.samplers.RandomSampler(seed=0)
     asked = optuna.create_study(sampler=sample).ask(space)
     METHODS[name].Config(**asked.params)
+
+
+class _Lane:
+    """A lane that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def start(self, letter: Letter) -> None:
+        self.told.append(f"start {letter.name}")
+
+    def receive(self, name: str, index: int) -> tuple[Epoch]:
+        return (result(index + 1, 0.5)["record"],)
+
+    def stop(self, name: str) -> None:
+        self.told.append(f"stop {name}")
+
+
+def _actor(lane: _Lane) -> TrialOnLane:
+    actor = object.__new__(TrialOnLane)
+    actor.setup({"lane": 0, "job": _job(3, {}).sealed()}, lanes=[lane], epochs=4)
+    return actor
+
+
+def test_an_actor_whose_trial_was_given_to_another_leaves_the_lane_alone() -> None:
+    lane = _Lane()
+    _actor(lane).cleanup()
+    assert lane.told == []
+
+
+def test_an_actor_that_stepped_starts_its_job_once_and_stops_it() -> None:
+    lane = _Lane()
+    actor = _actor(lane)
+    assert [actor.step()["epoch"] for _ in range(2)] == [1, 2]
+    actor.cleanup()
+    assert lane.told == ["start trial-3", "stop trial-3"]
+
+
+def test_a_tune_actor_needs_no_torch() -> None:
+    script = "import sys, study.trial_actor, study.records; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

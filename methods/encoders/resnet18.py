@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import nn
-from torchvision import models
 
 from methods.encoders.encoder import Encoder
 
@@ -21,7 +20,9 @@ def resnet18(channels: int, size: int, dropout: float) -> Encoder:
     """
     if size < 16:
         raise ValueError(f"resnet18 needs images of at least 16 pixels a side, not {size}: raise --image-size")
-    network = models.resnet18(num_classes=1)
+    from torchvision.models import resnet18 as whole  # here, for its import takes every process two seconds
+
+    network = whole(num_classes=1)
     kernel, stride = (3, 1) if size < SMALL else (7, 2)
     first = nn.Conv2d(channels, 64, kernel, stride, padding=kernel // 2, bias=False)
     nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
