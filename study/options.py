@@ -75,7 +75,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         "--budget", type=duration, metavar="TIME", help="search for 90s, 10m, 2h instead of a number of trials"
     )
     search.add_argument(
-        "--epochs", type=count, default=12, metavar="N", help="epochs of a trial that is not pruned (12)"
+        "--epochs", type=count, default=16, metavar="N", help="epochs of a trial that is not pruned (16)"
     )
     search.add_argument(
         "--epoch-images", type=count, metavar="N", help="images in an epoch (as many as are labelled, at least 1000)"
