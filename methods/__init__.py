@@ -9,6 +9,7 @@ from methods.colorization import Colorization
 from methods.dcgan import DCGAN
 from methods.deepcluster import DeepCluster
 from methods.method import Method
+from methods.random import Random
 from methods.recolor import Recolor
 from methods.rotnet import RotNet
 from methods.siamese_vae import SiameseVAE
@@ -33,4 +34,5 @@ METHODS: dict[str, type[Method]] = {
     "began": BEGAN,
     "simclr": SimCLR,
     "supervised": Supervised,
+    "random": Random,
 }

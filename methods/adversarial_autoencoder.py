@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 from methods import method
 from methods.decoder import code_decoder, code_layer, squared_error
 from methods.encoders import Encoder
+from methods.inspection import SHOWN, Grid, Inspection
 from methods.method import Batch, Method
 from methods.space import among, between
 from methods.views import augment
@@ -78,3 +79,14 @@ class AdversarialAutoencoder(Method):
             "generator": self.config.adversarial * F.softplus(-fooled).mean(),  # the non-saturating form
             "discriminator": F.binary_cross_entropy_with_logits(told, prior),
         }
+
+    def inspect(self, batch: Batch) -> Inspection:
+        """Images decoded from their codes, and images decoded from the prior."""
+        images = batch.images[:SHOWN]
+        code = self.to_code(self.encoder(images))
+        return Inspection(
+            {
+                "Reconstructions": Grid({"original": images, "decoded": self.decoder(code)}),
+                "Samples from the prior": Grid({"decoded": self.decoder(torch.randn_like(code))}, over_epochs=True),
+            }
+        )

@@ -18,6 +18,7 @@ from torch import Tensor
 from methods import method
 from methods.decoder import code_decoder, code_layer, squared_error
 from methods.encoders import Encoder
+from methods.inspection import SHOWN, Grid, Inspection
 from methods.method import Batch, Method
 from methods.space import among, between
 from methods.views import augment
@@ -50,6 +51,15 @@ class Autoencoder(Method):
         views = augment(batch.images, self.config.augmentation)
         code = self.to_code(self.encoder(add_noise(views, self.config.noise / SPREAD)))  # (N, code)
         return {"reconstruction": squared_error(self.decoder(code), views)}
+
+    def inspect(self, batch: Batch) -> Inspection:
+        """Images, what the encoder saw of them, and what the decoder made of that."""
+        images = batch.images[:SHOWN]
+        noisy = add_noise(images, self.config.noise / SPREAD)
+        rows = {"original": images, "with noise": noisy.clamp(0, 1)} if self.config.noise else {"original": images}
+        return Inspection(
+            {"Reconstructions": Grid(rows | {"decoded": self.decoder(self.to_code(self.encoder(noisy)))})}
+        )
 
 
 def add_noise(maps: Tensor, deviation: float) -> Tensor:

@@ -23,6 +23,7 @@ from torch.func import functional_call
 from methods import method
 from methods.encoders import Encoder
 from methods.generator import Generator, aside, frozen, uniform_codes
+from methods.inspection import SHOWN, Grid, Inspection
 from methods.method import Batch, Method
 from methods.space import among, between
 from methods.views import augment
@@ -71,6 +72,19 @@ class BEGAN(Method):
         steered = self.k + self.config.gain * (self.config.gamma * of_real - of_generator).detach()
         self.k.copy_(steered.clamp(0, 1))
         return losses
+
+    def inspect(self, batch: Batch) -> Inspection:
+        """What the generator paints from one noise, and what the autoencoder makes of real images."""
+        images = batch.images[:SHOWN]
+        decoded = self.decoder(self.bottleneck(self.encoder(images)))
+        painted = self.generator(uniform_codes(images, self.config.latent))
+        return Inspection(
+            {
+                "Samples of the generator": Grid({"painted": painted}, over_epochs=True),
+                "Reconstructions": Grid({"original": images, "decoded": decoded}),
+            },
+            {"balance": self.k.item()},
+        )
 
 
 def _error(images: Tensor, reconstructions: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from methods import colour, method
 from methods.encoders import Encoder
+from methods.inspection import SHOWN, Grid, Inspection
 from methods.method import Batch, Method
 from methods.space import between
 from methods.views import augment
@@ -50,6 +51,15 @@ class Colorization(Method):
         grey, ab = colour.split(augment(batch.images, self.config.augmentation))
         logits = self.decoder(self.encoder(grey))  # (N, Q, h, w)
         return {"colour": self.palette(logits, ab, self.config.label_smoothing)}
+
+    def inspect(self, batch: Batch) -> Inspection:
+        """Images, what the encoder sees of them, and the annealed mean of the colours that it believes in."""
+        images = batch.images[:SHOWN]
+        grey, _ = colour.split(images)
+        ab = colour.annealed_mean(self.decoder(self.encoder(grey)), self.palette.bins)
+        return Inspection(
+            {"Colourings": Grid({"original": images, "grey": grey, "coloured": colour.painted(images, ab)})}
+        )
 
 
 def _decoder(encoder: Encoder, bins: int) -> nn.Sequential:

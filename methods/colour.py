@@ -94,6 +94,12 @@ def annealed_mean(logits: Tensor, bins: Tensor, temperature: float = TEMPERATURE
     return torch.einsum("nqhw,qd->ndhw", torch.softmax(logits / temperature, 1), bins)
 
 
+def painted(images: Tensor, ab: Tensor) -> Tensor:
+    """Images (N, 3, H, W) with the colours of a coarser map ab (N, 2, h, w) and their own lightness, in [0, 1]."""
+    ab = F.interpolate(ab, images.shape[2:], mode="bilinear")
+    return lab_to_rgb(torch.cat((rgb_to_lab(images)[:, :1], ab), 1))
+
+
 class Palette(nn.Module):
     """The ab bins with a running prior over them, and the loss of a distribution over bins."""
 

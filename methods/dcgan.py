@@ -26,6 +26,7 @@ from torch.optim import Optimizer
 from methods import method
 from methods.encoders import Encoder
 from methods.generator import Generator, aside, frozen, uniform_codes
+from methods.inspection import SHOWN, Grid, Inspection
 from methods.method import Batch, Method
 from methods.space import among, between
 from methods.views import augment
@@ -70,3 +71,8 @@ class DCGAN(Method):
     def optimizer(self) -> Optimizer:
         """Adam with the paper's first beta, without which it oscillates."""
         return torch.optim.Adam(self.parameters(), lr=self.config.lr, betas=(0.5, 0.999), fused=True)
+
+    def inspect(self, batch: Batch) -> Inspection:
+        """What the generator paints from one noise."""
+        codes = uniform_codes(batch.images[:SHOWN], self.config.latent)
+        return Inspection({"Samples of the generator": Grid({"painted": self.generator(codes)}, over_epochs=True)})

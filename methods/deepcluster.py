@@ -21,19 +21,21 @@ from torch.optim import SGD, Optimizer
 from methods import method, views
 from methods.clustering import cluster
 from methods.encoders import Encoder
+from methods.inspection import SHOWN, Figure, Grid, Inspection
 from methods.method import Batch, Embed, Method
 from methods.space import among, between
 
 MOMENTUM, DECAY = 0.9, 1e-5
 DIMENSIONS = 256  # of the features, when they are clustered
 HEAD_SPREAD = 0.01  # standard deviation of a new head's weights
+CLUSTERS_SHOWN = 6
 
 
 class DeepCluster(Method):
     """A linear classifier of clusters on the whole last feature map.
 
-    The clusters are no part of the state: an epoch starts by finding them from weights that are, and so finds the same
-    ones after a restart and on every worker.
+    An epoch starts by finding the clusters from weights that are part of the state, and so finds the same ones after a
+    restart and on every worker. Those of the epoch before are kept beside them only to say how many images moved.
     """
 
     clusters: Tensor  # (M,) int64, of each image of the pool
@@ -58,6 +60,7 @@ class DeepCluster(Method):
         # Until the first clustering, images are told apart by their place alone.
         self.register_buffer("clusters", torch.arange(config.clusters), persistent=False)
         self.register_buffer("sizes", torch.ones(config.clusters), persistent=False)
+        self.moved: float | None = None  # share of the pool that changed its cluster at the last clustering
 
     def optimizer(self) -> Optimizer:
         """SGD; the authors' head has no momentum, for what it remembers would be of other clusters."""
@@ -71,11 +74,33 @@ class DeepCluster(Method):
     def begin_epoch(self, epoch: int, embed: Embed) -> None:
         """Cluster the pool's features, and start the head anew."""
         generator = Generator().manual_seed(int(self.seed) + epoch)
+        before = self.clusters
         self.clusters = cluster(embed(), self.config.clusters, DIMENSIONS, generator)
+        self.moved = moved(before, self.clusters) if len(before) == len(self.clusters) else None
         self.sizes = self.clusters.bincount(minlength=self.config.clusters).float()
         weight, bias = self.head[1].parameters()
         weight.copy_(HEAD_SPREAD * torch.randn(weight.shape, generator=generator))
         bias.zero_()
+
+    def get_extra_state(self) -> Tensor:
+        """The clusters, whose number is the pool's: no buffer, for its size is not known when the method is built."""
+        return self.clusters
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take the clusters back."""
+        self.clusters = state.to(self.seed.device)
+
+    def inspect(self, batch: Batch) -> Inspection:
+        """The largest clusters as images, how pure the clusters are of one class, and how many images moved.
+
+        Clusters here are those that the head tells for images that were not clustered.
+        """
+        told = self.head(self.encoder(batch.images)).argmax(1)  # (N,)
+        largest = told.bincount(minlength=self.config.clusters).topk(CLUSTERS_SHOWN).indices.tolist()
+        rows = {f"cluster {k}": batch.images[told == k][:SHOWN] for k in largest if (told == k).any()}
+        figures: dict[str, Figure] = {"The largest clusters": Grid(rows)}
+        numbers = {"purity": purity(told, batch.labels)}
+        return Inspection(figures, numbers if self.moved is None else numbers | {"moved": self.moved})
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of the image's cluster: loss `cluster`."""
@@ -85,6 +110,22 @@ class DeepCluster(Method):
         losses = F.cross_entropy(logits, targets, label_smoothing=self.config.label_smoothing, reduction="none")
         rarity = len(self.clusters) / (self.config.clusters * self.sizes[targets])  # (N,), mean 1 over the pool
         return {"cluster": (rarity * losses).mean()}
+
+
+def purity(clusters: Tensor, labels: Tensor) -> float:
+    """Share of images whose class is the commonest of their cluster; both (N,) int64."""
+    return _overlap(clusters, labels).amax(1).sum().item() / len(labels)
+
+
+def moved(before: Tensor, after: Tensor) -> float:
+    """Share of images that left the cluster which most of their new one's images come from; both (M,) int64."""
+    return 1 - purity(after, before)
+
+
+def _overlap(one: Tensor, other: Tensor) -> Tensor:
+    """How many images lie in each pair of groups, (A, B)."""
+    a, b = int(one.max()) + 1, int(other.max()) + 1
+    return (b * one + other).bincount(minlength=a * b).view(a, b)
 
 
 def _some_slopes(images: Tensor, share: float) -> Tensor:

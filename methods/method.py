@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from methods.encoders import Encoder
+from methods.inspection import Inspection
 from methods.space import among, between
 
 HIDDEN = -1  # the label of an image whose label the budget does not pay for
@@ -45,6 +46,7 @@ class Method(nn.Module):
 
     Config: ClassVar[type[Config]] = Config
     reads_labels: ClassVar[bool] = False  # True: it trains on the labelled images alone, and may read Batch.labels
+    trains: ClassVar[bool] = True  # False: the encoder stays as it is drawn, and there is nothing to step
     encoder: Encoder  # what is kept
 
     def __init__(self, config: Any, encoder: Encoder, classes: int) -> None:
@@ -67,3 +69,16 @@ class Method(nn.Module):
 
     def begin_epoch(self, epoch: int, embed: Embed) -> None:
         """Called before each epoch, counted from 0, on every worker. Nothing by default."""
+
+    @property
+    def grace_epochs(self) -> int:
+        """Epochs before which a search must not stop it: more than 1 where the encoder's turn comes late."""
+        return 1
+
+    def inspect(self, batch: Batch) -> Inspection:
+        """What shows a person that it works: called after each epoch, on rank 0, in eval mode and without gradient.
+
+        `batch` holds validation images with their true labels, in the same order each time, and random numbers start
+        anew, so that one noise is seen in all epochs. Nothing here may change what is trained.
+        """
+        return Inspection()

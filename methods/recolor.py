@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from methods import colour, method
 from methods.encoders import Encoder
+from methods.inspection import SHOWN, Grid, Inspection, effective_rank
 from methods.method import Batch, Embed, Method
 from methods.space import among, between
 from methods.views import augment
@@ -89,6 +90,21 @@ class Recolor(Method):
             "covariance": COVARIANCE * terms[1],
         }
 
+    @property
+    def grace_epochs(self) -> int:
+        """One of the encoder's own."""
+        return int(self.config.colorizer_epochs) + 1
+
+    def inspect(self, batch: Batch) -> Inspection:
+        """Images, what the colorizer sees of them, and three of the colourings that it draws."""
+        images = batch.images[:SHOWN]
+        grey, _ = colour.split(images)
+        logits = self.colorizer(grey)
+        draws = {
+            f"recoloured {n}": recolour(images, logits, self.palette.bins, self.config.temperature) for n in (1, 2, 3)
+        }
+        return Inspection({"Recolourings": Grid({"original": images, "grey": grey} | draws)})
+
 
 @torch.no_grad()
 def recolour(images: Tensor, logits: Tensor, bins: Tensor, temperature: float) -> Tensor:
@@ -101,9 +117,7 @@ def recolour(images: Tensor, logits: Tensor, bins: Tensor, temperature: float) -
         images (N, 3, H, W), logits (N, Q, h, w), bins (Q, 2) -> (N, 3, H, W) in [0, 1]
     """
     noise = -torch.empty_like(logits[:, :, :1, :1]).exponential_().clamp_(min=1e-20).log()
-    ab = colour.annealed_mean(logits + noise, bins, temperature)
-    ab = F.interpolate(ab, images.shape[2:], mode="bilinear")
-    return colour.lab_to_rgb(torch.cat((colour.rgb_to_lab(images)[:, :1], ab), 1))
+    return colour.painted(images, colour.annealed_mean(logits + noise, bins, temperature))
 
 
 def spread(z: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,13 +127,6 @@ def spread(z: Tensor) -> tuple[Tensor, Tensor]:
     variances = covariance.diagonal()
     outside = covariance.square().sum() - variances.square().sum()
     return F.relu(1 - (variances + 1e-4).sqrt()).mean(), outside / len(covariance)
-
-
-def effective_rank(z: Tensor) -> Tensor:
-    """How many directions the representations (N, E) fill: (sum of variances)^2 / sum of their squares, a scalar."""
-    centred = z - z.mean(0)
-    products = centred @ centred.t()  # (N, N), with the covariance's own eigenvalues
-    return products.trace().square() / products.square().sum().clamp(min=torch.finfo(z.dtype).tiny)
 
 
 def _colorizer(size: int, bins: int) -> nn.Sequential:

@@ -16,11 +16,13 @@ from torch.nn import functional as F
 
 from methods import method
 from methods.encoders import Encoder
+from methods.inspection import Inspection, Matrix
 from methods.method import Batch, Method
 from methods.space import among
 from methods.views import augment
 
 TURNS = 4
+EXAMINED = 48  # images, four views of each, when a person is shown which turns are told
 
 
 class RotNet(Method):
@@ -46,6 +48,17 @@ class RotNet(Method):
         views, turns = rotate(images, self.config.copies)
         logits = self.head(self.encoder(views))  # (N * copies, 4)
         return {"rotation": F.cross_entropy(logits, turns, label_smoothing=self.config.label_smoothing)}
+
+    def inspect(self, batch: Batch) -> Inspection:
+        """Which turn is taken for which, and the share that is told right."""
+        views, turns = rotate(batch.images[:EXAMINED], TURNS)
+        told = self.head(self.encoder(views)).argmax(1)
+        counts = (TURNS * turns + told).bincount(minlength=TURNS * TURNS).view(TURNS, TURNS)
+        names = tuple(f"{90 * turn}°" for turn in range(TURNS))
+        return Inspection(
+            {"Rotations: true, down, and predicted, across": Matrix(counts, names, names)},
+            {"rotation_accuracy": (told == turns).double().mean().item()},
+        )
 
 
 def rotate(images: Tensor, copies: int) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from methods import method
 from methods.decoder import code_decoder, code_layer, squared_error
 from methods.encoders import Encoder
+from methods.inspection import SHOWN, Grid, Inspection
 from methods.method import Batch, Method
 from methods.space import among, between
 from methods.vae import divergence, sample
@@ -61,6 +62,18 @@ class SiameseVAE(Method):
             "divergence": self.config.beta * divergence(mean[:n], log_variance[:n]),
             "triplet": self.config.triplet * triplet(anchors, positives, self.config.margin),
         }
+
+    def inspect(self, batch: Batch) -> Inspection:
+        """Images decoded from the means of their codes, and images decoded from the prior."""
+        images = batch.images[:SHOWN]
+        mean, _ = self.to_code(self.encoder(images)).chunk(2, 1)
+        drawn = self.decoder(torch.randn_like(mean))
+        return Inspection(
+            {
+                "Reconstructions": Grid({"original": images, "decoded": self.decoder(mean)}),
+                "Samples from the prior": Grid({"decoded": drawn}, over_epochs=True),
+            }
+        )
 
 
 def positive(images: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from methods import method, views
 from methods.encoders import Encoder
+from methods.inspection import SHOWN, Grid, Inspection
 from methods.method import Batch, Method
 from methods.space import among, between
 
@@ -59,6 +60,17 @@ class SimCLR(Method):
         seen = make_views(pairs, self.config.augmentation, self.config.flip)
         features = self.encoder(seen.contiguous(memory_format=torch.channels_last)).mean((2, 3))  # (2N, D)
         return {"contrast": nt_xent(F.normalize(self.projection(features)), self.config.temperature)}
+
+    def inspect(self, batch: Batch) -> Inspection:
+        """Two views of some images, and how often a view finds the other among all views of the batch."""
+        pairs = torch.cat((batch.images, batch.images)).contiguous(memory_format=torch.channels_last)
+        seen = make_views(pairs, self.config.augmentation, self.config.flip)
+        directions = F.normalize(self.projection(self.encoder(seen).mean((2, 3))))
+        similarity = (directions @ directions.T).fill_diagonal_(-math.inf)
+        count = len(batch.images)
+        found = (similarity.argmax(1) + count) % (2 * count) == torch.arange(2 * count, device=seen.device)
+        rows = {"original": batch.images[:SHOWN], "one view": seen[:SHOWN], "other view": seen[count : count + SHOWN]}
+        return Inspection({"Views": Grid(rows)}, {"pairs_found": found.double().mean().item()})
 
 
 def make_views(images: Tensor, strength: float, flip: bool) -> Tensor:

@@ -5,7 +5,7 @@ input it is Vincent et al.'s stacked denoising autoencoder (2010). As there, a s
 below it say, and in the end the decoders are unrolled over one another (Hinton and Salakhutdinov, 2006). Their layers
 are fully connected, here a layer is a stage of the encoder; the noise is Gaussian, for the reason given in
 autoencoder. No code is narrower than the last map, so it is the noise alone that keeps the stages from copying. It
-must beat an untrained encoder once all stages had their turn: stop no trial before that.
+must beat an untrained encoder once all stages had their turn; no search stops a trial before that.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from methods.autoencoder import SPREAD, add_noise
 from methods.decoder import Enlarge, refuse_skips, squared_error
 from methods.encoders import Encoder
 from methods.encoders.encoder import centred
+from methods.inspection import SHOWN, Grid, Inspection
 from methods.method import Batch, Embed, Method
 from methods.space import among, between
 from methods.views import augment
@@ -81,6 +82,16 @@ class StackedAutoencoder(Method):
         error = self._stage_error(views, names, self.stage)
         # DistributedDataParallel waits for a gradient of every weight: the idle ones get zeros.
         return {names[self.stage]: error + 0 * torch.stack([weight.sum() for weight in self._idle()]).sum()}
+
+    @property
+    def grace_epochs(self) -> int:
+        """Every stage's turn, and one epoch of all together."""
+        return int(self.config.stage_epochs) * len(self.decoders) + 1
+
+    def inspect(self, batch: Batch) -> Inspection:
+        """Images and what all decoders make of the last map; before the stages had their turns, next to nothing."""
+        images = batch.images[:SHOWN]
+        return Inspection({"Reconstructions": Grid({"original": images, "decoded": self._restore(images)})})
 
     def _restore(self, views: Tensor) -> Tensor:
         """All decoders, unrolled: images in [0, 1]."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from methods import method
 from methods.decoder import code_decoder, code_layer, squared_error
 from methods.encoders import Encoder
+from methods.inspection import SHOWN, Grid, Inspection
 from methods.method import Batch, Method
 from methods.space import among, between
 from methods.views import augment
@@ -50,6 +51,18 @@ class VAE(Method):
             "reconstruction": squared_error(decoded, views),
             "divergence": self.config.beta * divergence(mean, log_variance),
         }
+
+    def inspect(self, batch: Batch) -> Inspection:
+        """Images decoded from the means of their codes, and images decoded from the prior."""
+        images = batch.images[:SHOWN]
+        mean, _ = self.to_code(self.encoder(images)).chunk(2, 1)
+        drawn = self.decoder(torch.randn_like(mean))
+        return Inspection(
+            {
+                "Reconstructions": Grid({"original": images, "decoded": self.decoder(mean)}),
+                "Samples from the prior": Grid({"decoded": drawn}, over_epochs=True),
+            }
+        )
 
 
 def sample(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from torch.optim import Optimizer
 from methods import method
 from methods.encoders import Encoder
 from methods.generator import Generator, frozen
+from methods.inspection import SHOWN, Grid, Inspection
 from methods.method import Batch, Embed, Method
 from methods.space import among, between
 from methods.views import augment
@@ -107,6 +108,11 @@ class WGAN(Method):
             },
         ]
         return torch.optim.Adam(players, lr=self.config.lr, fused=True)
+
+    def inspect(self, batch: Batch) -> Inspection:
+        """What the generator paints from one noise."""
+        codes = torch.randn(SHOWN, self.config.latent, device=batch.images.device)
+        return Inspection({"Samples of the generator": Grid({"painted": self.generator(codes)}, over_epochs=True)})
 
     def _score(self, images: Tensor, constants: dict[str, Tensor]) -> Tensor:
         """The critic's score of each image, (N, 1)."""

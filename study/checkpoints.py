@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +14,16 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from methods.inspection import Figure, Grid, Matrix
 from study.records import Epoch
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+CHECKPOINTS, BEST = "checkpoints", "best"  # folders: of a study's checkpoints, and there of the best trial
 STATE = "state.safetensors"
 ENCODER = "encoder.safetensors"
+FIGURES = "figures"
 
 
 def save(folder: Path, method: nn.Module, optimizer: torch.optim.Optimizer, history: list[Epoch]) -> None:
@@ -73,10 +78,47 @@ def load_encoder(folder: Path, encoder: nn.Module) -> None:
     encoder.load_state_dict(tensors)
 
 
-def move_encoder(source: Path, destination: Path) -> None:
-    """Make the encoder saved in folder `source` the one in folder `destination`."""
+def save_figures(folder: Path, epoch: int, figures: Mapping[str, Figure]) -> None:
+    """Write what a method showed after an epoch: images as bytes, counts as they are."""
+    if not figures:
+        return
+    tensors: dict[str, Tensor] = {}
+    about: list[dict[str, Any]] = []
+    for number, (title, figure) in enumerate(figures.items()):
+        if isinstance(figure, Grid):
+            for row, images in enumerate(figure.rows.values()):
+                tensors[f"{number}.{row}"] = (images.clamp(0, 1) * 255).round().byte()
+            about.append({"title": title, "rows": list(figure.rows), "over_epochs": figure.over_epochs})
+        else:
+            tensors[f"{number}"] = figure.counts
+            about.append({"title": title, "rows": figure.rows, "columns": figure.columns})
+    _write(folder / FIGURES / f"{epoch:03d}.safetensors", tensors, {"about": json.dumps(about)})
+
+
+def read_figures(folder: Path) -> dict[int, dict[str, Figure]]:
+    """What `save_figures` wrote, by epoch."""
+    found: dict[int, dict[str, Figure]] = {}
+    for path in sorted((folder / FIGURES).glob("*.safetensors")):
+        tensors, about = _read(path)
+        found[int(path.stem)] = {
+            each["title"]: Matrix(tensors[f"{number}"], tuple(each["rows"]), tuple(each["columns"]))
+            if "columns" in each
+            else Grid(
+                {name: tensors[f"{number}.{row}"].float() / 255 for row, name in enumerate(each["rows"])},
+                each["over_epochs"],
+            )
+            for number, each in enumerate(json.loads(about["about"]))
+        }
+    return found
+
+
+def move_best(source: Path, destination: Path) -> None:
+    """Make the encoder and the figures in folder `source` those in folder `destination`."""
     destination.mkdir(parents=True, exist_ok=True)
     (source / ENCODER).replace(destination / ENCODER)
+    shutil.rmtree(destination / FIGURES, ignore_errors=True)
+    if (source / FIGURES).exists():
+        (source / FIGURES).replace(destination / FIGURES)
 
 
 def _write(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:

@@ -38,10 +38,13 @@ class CurveError(RuntimeError):
 
 
 def modes(study: Study) -> tuple[Mode, ...]:
-    """The modes of a study's curve: a method that reads labels is a baseline and has nothing to transfer."""
+    """The modes of a study's curve: a method that reads labels has nothing to transfer, an untrained one little."""
+    sensible: tuple[Mode, ...] = ("frozen", "finetuned", "supervised", "random")
     if METHODS[study.method].reads_labels:
-        return ("supervised", "random")
-    return ("frozen", "finetuned", "supervised", "random")
+        sensible = ("supervised", "random")
+    elif not METHODS[study.method].trains:
+        sensible = ("frozen", "supervised", "random")
+    return tuple(mode for mode in sensible if mode in (study.modes or sensible))
 
 
 def draw_curve(
@@ -135,6 +138,7 @@ def _run(
             Fitting(
                 images,
                 study.encoder,
+                study.tap,
                 encoder if group[0].mode in ("frozen", "finetuned") else None,
                 tuple(group),
                 study.seed,

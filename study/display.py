@@ -117,7 +117,8 @@ class Display:
             _, _, words, left = self._progress()
             so_far = [words, "" if left is None else f"{duration(left)} left"]
             so_far += [f"best {_percent(self._best.objective)} in trial {self._best.number}"] if self._best else []
-            spent = f"{_percent(trial.objective)} after {trial.epochs} epochs, {duration(trial.seconds)}"
+            epochs = "1 epoch" if trial.epochs == 1 else f"{trial.epochs} epochs"
+            spent = f"{_percent(trial.objective)} after {epochs}, {duration(trial.seconds)}"
             self._line(f"{what}: {spent} ({', '.join(filter(None, so_far))})")
 
     def note(self, text: str) -> None:

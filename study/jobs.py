@@ -14,16 +14,18 @@ from torch import distributed as dist
 
 from methods import METHODS
 from methods.encoders import ENCODERS, Encoder
-from methods.method import Config, Method
+from methods.inspection import Inspection, effective_rank
+from methods.method import Batch, Config, Method
 from methods.space import configure
 from study import checkpoints
 from study.data import Dataset, load, subset
 from study.evaluate import Fitted, fit_frozen, fit_network, frozen_objective
 from study.features import FrozenFeatures
-from study.pretrain import Place, Plan, pretrain
+from study.pretrain import Judgement, Place, Plan, pretrain, to_images
 from study.records import Budget, Epoch, Mode
 from study.seeds import derive
 
+INSPECTED = 128  # validation images that a method is shown after each epoch
 OBJECTIVE_DRAWS = 3  # label subsets that a trial's objective is the mean of
 
 
@@ -69,11 +71,25 @@ def run_pretraining(job: Pretraining, place: Place) -> Iterator[Epoch]:
     draws = 1 if METHODS[job.plan.method].reads_labels else min(job.draws, OBJECTIVE_DRAWS)
     subsets = [_subset(job.images, job.budget, draw) for draw in range(draws)]
 
-    def objective(method: Method) -> float:
+    def judge(method: Method) -> Judgement:
         features = FrozenFeatures(method.encoder, dataset, [*subsets, dataset.validation], place.device)
-        return frozen_objective(features, subsets, dataset.validation, method.config.label_smoothing)
+        accuracy = frozen_objective(features, subsets, dataset.validation, method.config.label_smoothing)
+        seen = _inspect(method, dataset, place.device)
+        rank = effective_rank(features.of(dataset.validation)[0]).item()
+        return Judgement(accuracy, {"effective_rank": rank} | seen.numbers, seen.figures)
 
-    yield from pretrain(job.plan, dataset, subsets[0], objective, place, job.folder)
+    yield from pretrain(job.plan, dataset, subsets[0], judge, place, job.folder)
+
+
+def _inspect(method: Method, dataset: Dataset, device: torch.device) -> Inspection:
+    """What the method shows of some validation images, from the same noise each time."""
+    places = dataset.validation[:INSPECTED]
+    images = to_images(torch.from_numpy(dataset.pixels[places]).to(device))
+    labels = torch.from_numpy(dataset.labels[places]).to(device)
+    method.eval()
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        return method.inspect(Batch(images, torch.arange(len(places), device=device), labels))
 
 
 @dataclass(frozen=True)
@@ -94,6 +110,7 @@ class Fitting:
 
     images: Images
     encoder: str
+    tap: str | None
     pretrained: Path | None  # folder of a saved encoder; None leaves it as it is drawn
     classifiers: tuple[Classifier, ...]
     seed: int
@@ -151,6 +168,8 @@ def _encoder(job: Fitting, draw: int, dropout: float) -> Encoder:
     _, size, _, channels = _open(job.images).pixels.shape
     torch.manual_seed(derive(job.seed, "encoder", draw))
     encoder = ENCODERS[job.encoder](channels, size, dropout).to(memory_format=torch.channels_last)
+    if job.tap is not None:
+        encoder.tap_at(job.tap)
     if job.pretrained is not None:
         checkpoints.load_encoder(job.pretrained, encoder)
     return encoder

@@ -115,6 +115,7 @@ class Lanes:
                 self._errors[lane.number] = error
             if self._closing.is_set():
                 return
+        lane.mailbox.give_up.remote(f"lane {lane.number} died {ATTEMPTS} times: {self._errors.get(lane.number)}")
 
     def wait_until_ready(self) -> None:
         """Return when every lane's workers are up. Raises LaneError where a lane cannot start."""

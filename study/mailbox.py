@@ -105,6 +105,7 @@ class Mailbox:
         self._runs = 0
         self._granted: dict[int, int] = {}  # of runs that were replaced: what one worker was told, all are told
         self._taken: tuple[str, _Run] | None = None  # the worker group, and what its rank 0 runs
+        self._broken: Failure | None = None
         self._closed = False
         self._ready = 0
 
@@ -114,7 +115,7 @@ class Mailbox:
             if self._run is None or self._run.job.name != job.name or self._run.stopped:
                 self._stop()
                 self._runs += 1
-                self._run = _Run(self._runs, job)
+                self._run = _Run(self._runs, job, ended=self._broken or False)
             self._changed.notify_all()
 
     async def receive(self, name: str, index: int) -> Any:
@@ -143,6 +144,14 @@ class Mailbox:
         async with self._changed:
             self._closed = True
             self._stop()
+            self._changed.notify_all()
+
+    async def give_up(self, reason: str) -> None:
+        """No worker will come any more: the job and all later ones fail."""
+        async with self._changed:
+            self._broken = Failure(reason, "")
+            if self._run is not None and not self._run.ended:
+                self._run.ended = self._broken
             self._changed.notify_all()
 
     async def ready(self) -> None:

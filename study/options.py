@@ -8,10 +8,12 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from methods import METHODS
 from methods.encoders import ENCODERS
 from study.command_line import Parser, amount, at_least, count, duration, folder_name, several, share
+from study.records import Mode
 from study.sources import SOURCES
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -27,6 +29,7 @@ class Options:
     epochs: int
     epoch_images: int | None
     encoder: str
+    tap: str | None
     seed: int
     dataset: str
     data_dir: Path | None
@@ -37,6 +40,7 @@ class Options:
     skip_bad_images: bool
     fractions: tuple[float, ...]
     labels_per_class: tuple[int, ...]
+    modes: tuple[Mode, ...]
     draws: int
     objective_fraction: float
     workers: int
@@ -78,7 +82,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         "--epochs", type=count, default=16, metavar="N", help="epochs of a trial that is not pruned (16)"
     )
     search.add_argument(
-        "--epoch-images", type=count, metavar="N", help="images in an epoch (as many as are labelled, at least 1000)"
+        "--epoch-images", type=count, metavar="N", help="images in an epoch (as many as are labelled, 1000 to 10000)"
     )
     search.add_argument(
         "--encoder",
@@ -86,6 +90,9 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         default="convnet",
         metavar="NAME",
         help=f"{', '.join(ENCODERS)} (convnet)",
+    )
+    search.add_argument(
+        "--tap", metavar="STAGE", help="stage of the encoder whose features are read, as conv4 (the encoder's own)"
     )
     search.add_argument(
         "--seed", type=at_least(0), default=0, metavar="N", help="where all random numbers come from (0)"
@@ -120,6 +127,13 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         default=(),
         metavar="N[,N]",
         help="labels a class, instead of fractions",
+    )
+    curve.add_argument(
+        "--modes",
+        type=several(_one_of(get_args(Mode), "mode")),
+        default=(),
+        metavar="MODE[,MODE]",
+        help=f"{', '.join(get_args(Mode))} (all that make sense)",
     )
     curve.add_argument("--draws", type=count, default=5, metavar="N", help="label subsets a point (5)")
     curve.add_argument(

@@ -5,6 +5,7 @@ All text is escaped by the templates: names of data sets and messages of errors 
 
 from __future__ import annotations
 
+import base64
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -55,14 +56,29 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Photo:
+    """A picture made of pixels, and the file that it is kept in beside the report."""
+
+    caption: str
+    png: bytes
+    file: str
+
+    @property
+    def data(self) -> str:
+        """It as text, for a page that needs no other file."""
+        return base64.b64encode(self.png).decode()
+
+
+@dataclass(frozen=True)
 class Section:
-    """A heading with its pictures, paragraphs, tables and code, in this order."""
+    """A heading with its pictures, paragraphs, photos, tables and code, in this order."""
 
     title: str
     paragraphs: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     pictures: tuple[Picture, ...] = ()
     code: str = ""
+    photos: tuple[Photo, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from methods import METHODS
 from methods.encoders import ENCODERS
+from methods.inspection import Figure
 from methods.method import HIDDEN, Batch, Method
 from methods.space import Value, configure
 from study import checkpoints
@@ -53,6 +54,16 @@ class Plan:
     epochs: int
     epoch_images: int  # images in one epoch, over all workers; the pool's own number makes it a whole pass
     seed: int
+    tap: str | None = None  # the stage whose features are kept; None is the encoder's own choice
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is thought of a method after an epoch."""
+
+    objective: float  # the higher, the better
+    numbers: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, Figure] = field(default_factory=dict)
 
 
 def build(plan: Plan, dataset: Dataset) -> Method:
@@ -62,6 +73,8 @@ def build(plan: Plan, dataset: Dataset) -> Method:
     _, size, _, channels = dataset.pixels.shape
     torch.manual_seed(derive(plan.seed, "weights"))
     encoder = ENCODERS[plan.encoder](channels, size, config.dropout)
+    if plan.tap is not None:
+        encoder.tap_at(plan.tap)
     return kind(config, encoder, len(dataset.classes)).to(memory_format=torch.channels_last)
 
 
@@ -69,15 +82,15 @@ def pretrain(
     plan: Plan,
     dataset: Dataset,
     labelled: NDArray[np.int64],
-    objective: Callable[[Method], float],
+    judge: Callable[[Method], Judgement],
     place: Place,
     folder: Path | None = None,
 ) -> Iterator[Epoch]:
     """Train `plan.method` on the pool and yield each epoch.
 
-    `labelled` are the places in `dataset.pixels` whose labels a method that reads labels may see. `objective` scores
-    the method after each epoch, on rank 0. In `folder`, where given, are kept the state after the last epoch and
-    the encoder after the best one. Raises DivergedError when the loss is not finite.
+    `labelled` are the places in `dataset.pixels` whose labels a method that reads labels may see. `judge` scores
+    the method after each epoch, on rank 0. In `folder`, where given, are kept the state after the last epoch, the
+    encoder after the best one, and the figures of all. Raises DivergedError when the loss is not finite.
     """
     method = build(plan, dataset).to(place.device)
     pool = Pool(dataset, labelled, place.device, labelled_only=method.reads_labels)
@@ -88,28 +101,32 @@ def pretrain(
     if folder is not None:
         history = checkpoints.restore(folder, method, optimizer)
         yield from history
-    parallel: nn.Module = DistributedDataParallel(method) if place.world > 1 else method
+    parallel: nn.Module = DistributedDataParallel(method) if place.world > 1 and method.trains else method
     best = max((epoch.objective for epoch in history), default=-1.0)
     for number in range(len(history), plan.epochs):
         started = time.perf_counter()
-        terms, images_seen = _train_epoch(plan, number, method, parallel, optimizer, pool, place)
+        terms, images_seen = (
+            _train_epoch(plan, number, method, parallel, optimizer, pool, place) if method.trains else ({}, 0)
+        )
         trained = time.perf_counter() - started
-        score = objective(method) if place.rank == 0 else 0.0
+        judged = judge(method) if place.rank == 0 else Judgement(0.0)
         epoch = Epoch(
             epoch=number + 1,
             loss=sum(terms.values()),
             terms=terms,
-            objective=score,
+            objective=judged.objective,
             seconds=time.perf_counter() - started,
             images_seen=images_seen,
             images_per_second=images_seen / trained,
+            numbers=judged.numbers,
         )
         history.append(epoch)
         if folder is not None and place.rank == 0:
-            if score > best:
+            if judged.objective > best:
                 checkpoints.save_encoder(folder, method.encoder, plan)
+            checkpoints.save_figures(folder, number + 1, judged.figures)
             checkpoints.save(folder, method, optimizer, history)
-        best = max(best, score)
+        best = max(best, judged.objective)
         yield epoch
 
 

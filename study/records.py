@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:  # a Tune actor passes records on and needs no method, nor torch
@@ -24,6 +25,7 @@ class Epoch:
     seconds: float  # training and objective together
     images_seen: int  # in this epoch, over all workers
     images_per_second: float  # of the training alone
+    numbers: dict[str, float] = field(default_factory=dict)  # what the method shows beside its loss; effective_rank
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,10 @@ class Study:
     validation_labels: int  # labels that the search sees
     test_images: int
 
+    tap: str | None = None  # --tap: the encoder's stage whose features are read; None is the encoder's own choice
+    grace_epochs: int = 1  # before which no trial is pruned
+    modes: tuple[Mode, ...] = ()  # --modes: of the curve; empty is every one that makes sense
+
     @property
     def budgets(self) -> tuple[Budget, ...]:
         """The label budgets of the curve."""
@@ -129,3 +135,9 @@ class Study:
     def objective_budget(self) -> Budget:
         """The labels behind the validation accuracy that the search maximises."""
         return Budget(fraction=self.objective_fraction)
+
+
+def best_trial(trials: Sequence[Trial]) -> Trial | None:
+    """The highest validation accuracy; the earlier trial on a tie."""
+    sound = [trial for trial in trials if trial.status != "failed" and trial.objective is not None]
+    return max(sound, key=lambda trial: (trial.objective, -trial.number), default=None)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from study.checkpoints import BEST, CHECKPOINTS, read_figures
 from study.command_line import Parser, refuse
 from study.comparison_page import StudyResults, comparison_page
 from study.files import STUDY, read_fits, read_study, read_trials, write_whole
@@ -19,12 +20,15 @@ from study.tables import curves_frame, write_comparison
 
 
 def write_study_report(folder: Path, study: Study, trials: Sequence[Trial], fits: Sequence[Fit]) -> None:
-    """Write report.md, report.html and, once there is a curve, curves.svg. The folder must hold study.json."""
+    """Write report.md, report.html, figures and, once there is a curve, curves.svg. The folder must hold study.json."""
     _, environment = read_study(folder)
-    page = study_page(study, environment, trials, fits)
+    shown = read_figures(folder / CHECKPOINTS / BEST)
+    page = study_page(study, environment, trials, fits, shown)
     for picture in (picture for section in page.sections for picture in section.pictures):
         if picture.file is not None:
             write_whole(folder / picture.file, to_svg(picture.wide))
+    for photo in (photo for section in page.sections for photo in section.photos):
+        write_whole(folder / photo.file, photo.png)
     _write(folder, page)
 
 

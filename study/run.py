@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
-from methods import METHODS
+from methods.method import Method
 from study.cluster import Layout, fit_layout, joined, local_resources
 from study.command_line import refuse
 from study.curve import CurveError
@@ -35,7 +35,9 @@ from study.tracking_uri import check_uri
 from study.workflow import NoTrialError, Workplace, run_study
 
 DATA = ".data"  # below --results: the prepared images
-LEAST_EPOCH = 1000  # images, where few are labelled: below, looking at validation costs more than training
+# Images in an epoch by default. With fewer, looking at validation would cost more than training; with more, the first
+# rung of ASHA would cost more than it tells.
+LEAST_EPOCH, MOST_EPOCH = 1000, 10_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,13 +93,12 @@ def _run(options: Options, command: Sequence[str]) -> int:
                 pool_images=options.pool_images,
                 progress=display.preparing,
             )
-            for method in names:
-                _check(options, method, dataset)
+            built = {method: _check(options, method, dataset) for method in names}
             display.phase("starting Ray" if options.address is None else "joining the cluster")
             cpus, gpus = stack.enter_context(joined(options.address))
             signal.signal(signal.SIGTERM, _interrupt)  # after Ray, which sets its own
             layout = layout or _layout(options, cpus, gpus)
-            studies = [_study(options, method, name, dataset, layout) for method, name in names.items()]
+            studies = [_study(options, method, built[method], name, dataset, layout) for method, name in names.items()]
             for study in studies:
                 _check_resumed(options, study)
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="study-")))
@@ -130,8 +131,8 @@ def _check_folders(options: Options, names: Sequence[str]) -> None:
             raise ValueError(f"{folder} holds no study to resume: leave --resume out")
 
 
-def _study(options: Options, method: str, name: str, dataset: Dataset, layout: Layout) -> Study:
-    pool = len(dataset.train) if METHODS[method].reads_labels else len(dataset.pool)
+def _study(options: Options, method: str, built: Method, name: str, dataset: Dataset, layout: Layout) -> Study:
+    pool = len(dataset.train) if built.reads_labels else len(dataset.pool)
     return Study(
         name=name,
         dataset=dataset.name,
@@ -140,8 +141,8 @@ def _study(options: Options, method: str, name: str, dataset: Dataset, layout: L
         image_size=dataset.pixels.shape[1],
         trials=None if options.budget else options.trials,
         budget_seconds=options.budget,
-        epochs=options.epochs,
-        epoch_images=options.epoch_images or min(pool, max(len(dataset.train), LEAST_EPOCH)),
+        epochs=options.epochs if built.trains else 1,
+        epoch_images=options.epoch_images or min(pool, MOST_EPOCH, max(len(dataset.train), LEAST_EPOCH)),
         fractions=() if options.labels_per_class else tuple(sorted(options.fractions)),
         labels_per_class=tuple(sorted(options.labels_per_class)),
         draws=options.draws,
@@ -157,14 +158,18 @@ def _study(options: Options, method: str, name: str, dataset: Dataset, layout: L
         train_labels=len(dataset.train),
         validation_labels=len(dataset.validation),
         test_images=len(dataset.test),
+        tap=options.tap,
+        grace_epochs=built.grace_epochs,
+        modes=options.modes,
     )
 
 
-def _check(options: Options, method: str, dataset: Dataset) -> None:
+def _check(options: Options, method: str, dataset: Dataset) -> Method:
     """Build what the first trial builds and draw what the curve draws: what they refuse is refused now."""
-    build(Plan(method, options.encoder, {}, options.epochs, 1, options.seed), dataset)
+    built = build(Plan(method, options.encoder, {}, options.epochs, 1, options.seed, options.tap), dataset)
     for count in options.labels_per_class:
         subset(dataset, draw=0, seed=options.seed, labels_per_class=count)
+    return built
 
 
 # A resumed study may grow, and run elsewhere; anything else would mix two studies in one table.

@@ -238,7 +238,10 @@ def search(
             mode="max",
             search_alg=proposals,
             scheduler=AsyncHyperBandScheduler(
-                time_attr="epoch", max_t=study.epochs, grace_period=1, reduction_factor=REDUCTION
+                time_attr="epoch",
+                max_t=study.epochs,
+                grace_period=min(study.grace_epochs, study.epochs),
+                reduction_factor=REDUCTION,
             ),
             num_samples=-1,  # the searcher says when it is enough
             time_budget_s=study.budget_seconds,

@@ -7,10 +7,12 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from methods.inspection import Figure
 from study.figures import NARROW, WIDE
+from study.gallery import gallery
 from study.pages import Page, Picture, Section, Table
 from study.plots import MODES, Curve, draw_curves
-from study.records import Fit, Study, Trial
+from study.records import Fit, Study, Trial, best_trial
 from study.search_sections import best_trials, cost, failures, space
 from study.statistics import Comparison, Interval, Mean, Series, compare, means
 from study.tables import curves_frame
@@ -20,8 +22,15 @@ CURVES_PICTURE = "curves.svg"
 _PRETRAINED = ("frozen", "finetuned")
 
 
-def study_page(study: Study, environment: Mapping[str, Any], trials: Sequence[Trial], fits: Sequence[Fit]) -> Page:
-    """Everything a reader of one study asks. `environment` is that of study.json."""
+def study_page(
+    study: Study,
+    environment: Mapping[str, Any],
+    trials: Sequence[Trial],
+    fits: Sequence[Fit],
+    shown: Mapping[int, Mapping[str, Figure]],
+) -> Page:
+    """Everything a reader asks. `environment` is that of study.json, `shown` the best trial's figures by epoch."""
+    best = best_trial(trials)
     curves = curves_frame(study, fits)
     found = means(curves)
     modes = [mode for mode in MODES if any(mean.series.mode == mode for mean in found)]
@@ -31,6 +40,7 @@ def study_page(study: Study, environment: Mapping[str, Any], trials: Sequence[Tr
     sections = [
         _curve(study, modes, found, comparisons) if found else None,
         _labels(study),
+        gallery(best, shown) if best is not None else None,
         best_trials(trials),
         space(study, trials),
         cost(study, trials, fits),

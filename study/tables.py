@@ -125,6 +125,9 @@ def _history_table(trials: Sequence[Trial]) -> pa.Table:
         for name in types
         if name != "trial"
     }
+    for number in dict.fromkeys(number for _, epoch in rows for number in epoch.numbers):
+        types[f"number.{number}"] = _REAL
+        columns[f"number.{number}"] = [epoch.numbers.get(number) for _, epoch in rows]
     return _table(columns | {"trial": [trial.number for trial, _ in rows]}, types)
 
 

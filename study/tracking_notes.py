@@ -53,6 +53,7 @@ def epoch_ended(number: int, epoch: Epoch, at: int) -> Note:
     """An epoch's metrics, with the epoch as step."""
     terms = {f"loss.{name}": value for name, value in epoch.terms.items()}
     values = {"loss": epoch.loss, **terms, "objective": epoch.objective, "images_per_second": epoch.images_per_second}
+    values |= {f"number.{name}": value for name, value in epoch.numbers.items()}
     return Note(number, at, metrics=tuple((name, value, at, epoch.epoch) for name, value in values.items()))
 
 

@@ -18,6 +18,7 @@ import torch
 
 from methods.space import Value
 from study import checkpoints, files
+from study.checkpoints import BEST, CHECKPOINTS
 from study.curve import draw_curve
 from study.data import Dataset
 from study.display import Display
@@ -25,7 +26,7 @@ from study.jobs import Images, Pretraining, run_pretraining
 from study.lanes import Lanes
 from study.mailbox import Job
 from study.pretrain import Plan
-from study.records import Epoch, Fit, Started, Study, Trial
+from study.records import Epoch, Fit, Started, Study, Trial, best_trial
 from study.report import write_study_report
 from study.search import Watch, search, trial_seed
 from study.statistics import Mean, means
@@ -33,8 +34,6 @@ from study.tables import curves_frame, write_tables
 from study.tracking import Tracker
 from study.tracking_notes import Point
 from study.tracking_uri import public_uri
-
-CHECKPOINTS, BEST = "checkpoints", "best"
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def run_study(study: Study, place: Workplace) -> None:
             tracker.finish_trial(trial)
             display.finished(trial)
         _search(study, place, images, folder, trials, tracker, display)
-        best = _best(list(trials.values()))
+        best = best_trial(list(trials.values()))
         if best is None:
             reasons = sorted({trial.error for trial in trials.values() if trial.error})
             raise NoTrialError(f"no trial of {study.name} finished: {'; '.join(reasons) or 'too short a budget'}")
@@ -122,8 +121,8 @@ def _search(
 
     def finished(trial: Trial) -> None:
         trials[trial.number] = trial
-        if _best(list(trials.values())) is trial:
-            checkpoints.move_encoder(kept / f"{trial.number:03d}", kept / BEST)
+        if best_trial(list(trials.values())) is trial:
+            checkpoints.move_best(kept / f"{trial.number:03d}", kept / BEST)
         files.write_trial(folder, trial)
         files.remove_started(folder, trial.number)
         shutil.rmtree(kept / f"{trial.number:03d}", ignore_errors=True)
@@ -145,7 +144,7 @@ def _search(
 def _pretraining(study: Study, images: Images, kept: Path, number: int, params: dict[str, Value]) -> Job:
     """A trial, as a lane runs it; its checkpoints lie in `kept`/NNN."""
     seed = trial_seed(study, number)
-    plan = Plan(study.method, study.encoder, params, study.epochs, study.epoch_images, seed)
+    plan = Plan(study.method, study.encoder, params, study.epochs, study.epoch_images, seed, study.tap)
     job = Pretraining(images, plan, study.objective_budget, study.draws, kept / f"{number:03d}")
     return Job(f"{study.name}-{number:03d}", run_pretraining, job)
 
@@ -162,12 +161,6 @@ def _curve(study: Study, place: Workplace, images: Images, folder: Path, best: T
     encoder = (folder / CHECKPOINTS / BEST).resolve()
     draw_curve(study, images, place.lanes, best, encoder, list(fits), fitted, display.fits)
     return fits
-
-
-def _best(trials: Sequence[Trial]) -> Trial | None:
-    """The highest validation accuracy; the earlier trial on a tie."""
-    sound = [trial for trial in trials if trial.status != "failed" and trial.objective is not None]
-    return max(sound, key=lambda trial: (trial.objective, -trial.number), default=None)
 
 
 def _environment(command: Sequence[str]) -> dict[str, object]:

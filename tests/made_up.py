@@ -57,6 +57,7 @@ def _trial(number: int, random: np.random.Generator) -> Trial:
             seconds=6.5,
             images_seen=5028,
             images_per_second=float(random.normal(1010, 15)),
+            numbers={"effective_rank": 40.0 - epoch},
         )
         for epoch in range(1, epochs + 1)
     )

@@ -17,7 +17,7 @@ LAYERS = (
     {"images", "splits", "data", "photo_digits", "own_images", "parquet_images", "public_sets", "sources"},
     {"files", "tables", "statistics", "checkpoints"},
     {"pretrain", "heads", "features", "evaluate", "jobs"},
-    {"wording", "figures", "plots", "pages", "search_sections", "study_page", "comparison_page", "report"},
+    {"wording", "figures", "plots", "pages", "gallery", "search_sections", "study_page", "comparison_page", "report"},
     {"tracking_uri", "tracking_notes", "tracking_store", "tracking", "time_left", "display"},
     {"cluster", "mailbox", "trial_actor", "lanes", "search", "curve"},
     {"options", "workflow", "run"},

@@ -58,6 +58,7 @@ BAD: dict[str, tuple[list[str] | Make, str]] = {
     "unknown method": (["--method", "rotnett"], "no method 'rotnett': did you mean rotnet?"),
     "unknown data set": ([*ROTNET, "--dataset", "cifr10"], "did you mean cifar10?"),
     "unknown encoder": ([*ROTNET, "--encoder", "resnet19"], "did you mean resnet18?"),
+    "unknown stage": ([*ROTNET, "--tap", "conv9"], "no stage 'conv9': did you mean conv4?"),
     "unknown option": ([*ROTNET, "--trails", "5"], "--trails"),
     "zero trials": ([*ROTNET, "--trials", "0"], "at least 1"),
     "trials that are no number": ([*ROTNET, "--trials", "many"], "'many' is not a whole number"),

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from methods import colour
 from methods.colorization import Colorization
 from methods.encoders import ENCODERS
+from methods.inspection import effective_rank
 from methods.method import Batch, Method
-from methods.recolor import Recolor, effective_rank, recolour, spread
+from methods.recolor import Recolor, recolour, spread
 
 # sRGB and its Lab under D65, 2 degrees, as scikit-image gives it, to two digits.
 REFERENCE = {

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from methods.clustering import SAMPLE, cluster, kmeans, nearest, refill, whiten
-from methods.deepcluster import DeepCluster
+from methods.deepcluster import DeepCluster, moved, purity
 from methods.encoders import ENCODERS
 from methods.method import Batch
 
@@ -150,3 +150,24 @@ def test_slopes_of_a_flat_image_are_none(channels: int) -> None:
     steepness = inside[:, -1]
     assert torch.allclose(steepness, torch.zeros_like(steepness), atol=1e-6)
     assert seen[-1].min() >= 0 and seen[-1].max() <= 1
+
+
+def test_purity_and_moves_by_hand() -> None:
+    clusters, labels = torch.tensor([0, 0, 0, 1, 1, 2]), torch.tensor([4, 4, 5, 5, 5, 4])
+    assert purity(clusters, labels) == pytest.approx(5 / 6)
+    renamed = torch.tensor([7, 7, 7, 3, 3, 0])
+    assert moved(clusters, renamed) == 0, "other numbers are no other clusters"
+    assert moved(clusters, torch.tensor([7, 7, 3, 3, 3, 0])) == pytest.approx(1 / 6)
+
+
+def test_a_restart_knows_how_many_images_moved() -> None:
+    before, after = blobs(200, 30), blobs(200, 30, seed=1)
+    whole = build()
+    whole.begin_epoch(0, lambda: before)
+    at_first = whole.moved
+    assert at_first is None, "nothing to compare with"
+    resumed = build()
+    resumed.load_state_dict(whole.state_dict())
+    for method in (whole, resumed):
+        method.begin_epoch(1, lambda: after)
+    assert whole.moved is not None and 0 < whole.moved < 1 and resumed.moved == whole.moved

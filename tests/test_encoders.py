@@ -138,7 +138,7 @@ def test_a_tap_runs_no_later_stage(name: str, encoders: dict[str, Encoder], imag
 @everyone
 def test_the_default_tap_is_a_stage_and_an_unknown_one_is_refused(name: str, encoders: dict[str, Encoder]) -> None:
     assert encoders[name].default_tap in encoders[name].stages
-    with pytest.raises(ValueError, match=r"no stage 'conv9'; this encoder has .*1"):
+    with pytest.raises(ValueError, match=r"no stage 'conv9': did you mean .* There are .*1"):
         encoders[name](torch.rand(1, 3, 32, 32), "conv9")
 
 

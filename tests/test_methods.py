@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch.nn.parallel import DistributedDataParallel
 
 from methods import METHODS
 from methods.encoders import ENCODERS
+from methods.inspection import SHOWN, Grid, Matrix
 from methods.method import HIDDEN, Batch, Method
 from methods.rotnet import rotate
 from study.data import Dataset
-from study.pretrain import Place, Plan, Pool, pretrain
+from study.pretrain import Judgement, Place, Plan, Pool, build, pretrain
 from study.records import Epoch
 
 PLAN = Plan("rotnet", "convnet", {"batch_size": 32, "dropout": 0.1}, epochs=3, epoch_images=64, seed=5)
@@ -27,8 +27,8 @@ def plan_for(name: str) -> Plan:
     return replace(PLAN, method=name)
 
 
-def no_objective(_: Method) -> float:
-    return 0.0
+def no_judgement(_: Method) -> Judgement:
+    return Judgement(0.0)
 
 
 def build_method(name: str) -> Method:
@@ -43,7 +43,10 @@ def make_batch(dataset: Dataset, count: int = 64) -> Batch:
     return Batch(images, torch.arange(count), torch.from_numpy(dataset.labels[places]))
 
 
-@pytest.mark.parametrize("name", METHODS)
+TRAINED = [name for name, kind in METHODS.items() if kind.trains]
+
+
+@pytest.mark.parametrize("name", TRAINED)
 def test_losses_are_finite_and_reach_the_encoder(name: str, photo_digits: Dataset) -> None:
     method = build_method(name)
     losses = method(make_batch(photo_digits))
@@ -53,7 +56,7 @@ def test_losses_are_finite_and_reach_the_encoder(name: str, photo_digits: Datase
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", TRAINED)
 def test_the_loss_falls_on_64_images(name: str, photo_digits: Dataset) -> None:
     method, batch = build_method(name), make_batch(photo_digits)
     optimizer = method.optimizer()
@@ -71,6 +74,7 @@ def test_the_loss_falls_on_64_images(name: str, photo_digits: Dataset) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_state_round_trips(name: str, photo_digits: Dataset) -> None:
     method, batch = build_method(name), make_batch(photo_digits)
+    method.begin_epoch(0, lambda: torch.randn(128, 64))
     method(batch)  # BatchNorm statistics move
     copy = build_method(name)
     copy.load_state_dict(method.state_dict())
@@ -96,11 +100,11 @@ def test_scrambled_labels_change_nothing(name: str, photo_digits: Dataset) -> No
 
 
 def train(plan: Plan, dataset: Dataset, keep: list[Method], folder: Path | None = None) -> list[Epoch]:
-    def objective(method: Method) -> float:
+    def judge(method: Method) -> Judgement:
         keep.append(method)
-        return 0.0
+        return Judgement(0.0)
 
-    return list(pretrain(plan, dataset, dataset.train[:100], objective, Place(), folder))
+    return list(pretrain(plan, dataset, dataset.train[:100], judge, Place(), folder))
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -111,7 +115,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(
     course = train(plan_for(name), photo_digits, whole, tmp_path / "whole")
 
     broken = pretrain(
-        plan_for(name), photo_digits, photo_digits.train[:100], no_objective, Place(), tmp_path / "broken"
+        plan_for(name), photo_digits, photo_digits.train[:100], no_judgement, Place(), tmp_path / "broken"
     )
     next(broken)  # one epoch, then the process dies
     del broken
@@ -126,20 +130,16 @@ def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(
 def _replica(rank: int, name: str, dataset: Dataset, folder: Path) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    # Every weight of a replica, caught where the training loop wraps it.
-    wrapped: list[torch.nn.Module] = []
-    wrap = DistributedDataParallel.__init__
+    built: list[Method] = []
 
-    def catch(self: DistributedDataParallel, module: torch.nn.Module) -> None:
-        wrapped.append(module)
-        wrap(self, module)
+    def remember(plan: Plan, dataset: Dataset) -> Method:
+        built.append(build(plan, dataset))
+        return built[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DistributedDataParallel, "__init__", catch)
-        list(pretrain(plan_for(name), dataset, dataset.train[:100], no_objective, Place(rank, 2)))
-    save_file(
-        {key: value.contiguous() for key, value in wrapped[0].state_dict().items()}, folder / f"{rank}.safetensors"
-    )
+        patch.setattr("study.pretrain.build", remember)
+        list(pretrain(plan_for(name), dataset, dataset.train[:100], no_judgement, Place(rank, 2)))
+    save_file({key: value.contiguous() for key, value in built[0].state_dict().items()}, folder / f"{rank}.safetensors")
     torch.distributed.destroy_process_group()
 
 
@@ -154,6 +154,40 @@ def test_two_replicas_end_with_equal_weights(name: str, photo_digits: Dataset, t
         assert replica.exitcode == 0
     first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
     assert all(torch.equal(value, second[key]) for key, value in first.items())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_inspecting_changes_nothing_and_shows_the_same_twice(name: str, photo_digits: Dataset) -> None:
+    method, batch = build_method(name), make_batch(photo_digits, 40)
+    before = {key: value.clone() for key, value in method.state_dict().items()}
+    shown = []
+    method.eval()
+    for _ in range(2):
+        torch.manual_seed(0)
+        with torch.no_grad():
+            shown.append(method.inspect(batch))
+    assert all(torch.equal(value, before[key]) for key, value in method.state_dict().items())
+    first, second = shown
+    assert bool(first.figures) == method.trains, "every method has something to show"
+    assert first.numbers == second.numbers and all(np.isfinite(value) for value in first.numbers.values())
+    for title, figure in first.figures.items():
+        again = second.figures[title]
+        if isinstance(figure, Matrix):
+            assert isinstance(again, Matrix) and torch.equal(figure.counts, again.counts)
+            assert figure.counts.shape == (len(figure.rows), len(figure.columns)) and figure.counts.sum() > 0
+        else:
+            assert isinstance(again, Grid)
+            for row, images in figure.rows.items():
+                assert torch.equal(images, again.rows[row]) and 0 < len(images) <= SHOWN
+                assert images.shape[1:] == (3, 32, 32) and images.amin() >= -1e-6 and images.amax() <= 1 + 1e-6
+
+
+def test_an_encoder_that_no_step_trains_stays_as_it_was_drawn(photo_digits: Dataset) -> None:
+    kept: list[Method] = []
+    (epoch, *_) = train(replace(plan_for("random"), epochs=1), photo_digits, kept)
+    assert epoch.images_seen == 0 and epoch.terms == {}
+    drawn = build(replace(plan_for("random"), epochs=1), photo_digits).state_dict()
+    assert all(torch.equal(value, drawn[key]) for key, value in kept[0].state_dict().items())
 
 
 def test_hidden_labels_never_enter_a_batch(photo_digits: Dataset) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +33,11 @@ class Encoder(nn.Module):
                 break
         return x
 
+    def tap_at(self, tap: str) -> None:
+        """Make `tap` the default. Raises ValueError where there is no such stage."""
+        self._check(tap)
+        self.default_tap = tap
+
     def shape(self, tap: str | None = None) -> tuple[int, int, int]:
         """The (D, h, w) of a stage's feature map, found by one forward of zeros in eval mode."""
         training = self.training
@@ -44,7 +51,8 @@ class Encoder(nn.Module):
 
     def _check(self, tap: str | None) -> None:
         if tap is not None and tap not in self.stages:
-            raise ValueError(f"no stage {tap!r}; this encoder has {', '.join(self.stages)}")
+            (nearest,) = difflib.get_close_matches(tap, self.stages, n=1, cutoff=0.0)
+            raise ValueError(f"no stage {tap!r}: did you mean {nearest}? There are {', '.join(self.stages)}")
 
 
 def centred(images: Tensor) -> Tensor:
