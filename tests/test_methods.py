@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -127,9 +128,12 @@ def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(
     assert all(torch.equal(value, state[key]) for key, value in whole[-1].state_dict().items())
 
 
-def _replica(rank: int, name: str, dataset: Dataset, folder: Path) -> None:
+def _replica(rank: int, dataset: Dataset, folder: Path) -> None:
+    """One of two workers: trains every method, and leaves its weights in `folder`."""
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    torch.distributed.init_process_group(
+        "gloo", f"file://{folder}/rendezvous", timedelta(seconds=120), rank=rank, world_size=2
+    )
     built: list[Method] = []
 
     def remember(plan: Plan, dataset: Dataset) -> Method:
@@ -138,21 +142,29 @@ def _replica(rank: int, name: str, dataset: Dataset, folder: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("study.pretrain.build", remember)
-        list(pretrain(plan_for(name), dataset, dataset.train[:100], no_judgement, Place(rank, 2)))
-    save_file({key: value.contiguous() for key, value in built[0].state_dict().items()}, folder / f"{rank}.safetensors")
+        for name in METHODS:
+            list(pretrain(plan_for(name), dataset, dataset.train[:100], no_judgement, Place(rank, 2)))
+            weights = {key: value.contiguous() for key, value in built[-1].state_dict().items()}
+            save_file(weights, folder / f"{name}-{rank}.safetensors")
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_two_replicas_end_with_equal_weights(name: str, photo_digits: Dataset, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def replicas(photo_digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the weights of two workers: starting them takes longer than all their training."""
+    folder = tmp_path_factory.mktemp("replicas")
     context = multiprocessing.get_context("spawn")
-    replicas = [context.Process(target=_replica, args=(rank, name, photo_digits, tmp_path)) for rank in (0, 1)]
-    for replica in replicas:
-        replica.start()
-    for replica in replicas:
-        replica.join()
-        assert replica.exitcode == 0
-    first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
+    workers = [context.Process(target=_replica, args=(rank, photo_digits, folder)) for rank in (0, 1)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return folder
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_two_replicas_end_with_equal_weights(name: str, replicas: Path) -> None:
+    first, second = (load_file(replicas / f"{name}-{rank}.safetensors") for rank in (0, 1))
     assert all(torch.equal(value, second[key]) for key, value in first.items())
 
 
