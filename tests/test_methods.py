@@ -18,7 +18,7 @@ from methods.inspection import SHOWN, Grid, Matrix
 from methods.method import HIDDEN, Batch, Method
 from methods.rotnet import rotate
 from study.data import Dataset
-from study.pretrain import Judgement, Place, Plan, Pool, build, pretrain
+from study.pretrain import Judgement, Place, Plan, Pool, build, embed, pretrain
 from study.records import Epoch
 
 PLAN = Plan("rotnet", "convnet", {"batch_size": 32, "dropout": 0.1}, epochs=3, epoch_images=64, seed=5)
@@ -200,6 +200,13 @@ def test_an_encoder_that_no_step_trains_stays_as_it_was_drawn(photo_digits: Data
     assert epoch.images_seen == 0 and epoch.terms == {}
     drawn = build(replace(plan_for("random"), epochs=1), photo_digits).state_dict()
     assert all(torch.equal(value, drawn[key]) for key, value in kept[0].state_dict().items())
+
+
+def test_features_are_read_where_the_plan_says(photo_digits: Dataset) -> None:
+    assert build(PLAN, photo_digits).encoder.default_tap == "conv4"
+    tapped = build(replace(PLAN, tap="conv2"), photo_digits).encoder
+    pool = Pool(photo_digits, photo_digits.train[:20], torch.device("cpu"), labelled_only=True)
+    assert embed(build(replace(PLAN, tap="conv2"), photo_digits), pool).shape == (20, np.prod(tapped.shape("conv2")))
 
 
 def test_hidden_labels_never_enter_a_batch(photo_digits: Dataset) -> None:
