@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from methods import method
 from methods.decoder import code_decoder, code_layer, squared_error
 from methods.encoders import Encoder
-from methods.inspection import SHOWN, Grid, Inspection
+from methods.inspection import SHOWN, Inspection, reconstructions, samples
 from methods.method import Batch, Method
 from methods.space import among, between
 from methods.views import augment
@@ -84,9 +84,5 @@ class AdversarialAutoencoder(Method):
         """Images decoded from their codes, and images decoded from the prior."""
         images = batch.images[:SHOWN]
         code = self.to_code(self.encoder(images))
-        return Inspection(
-            {
-                "Reconstructions": Grid({"original": images, "decoded": self.decoder(code)}),
-                "Samples from the prior": Grid({"decoded": self.decoder(torch.randn_like(code))}, over_epochs=True),
-            }
-        )
+        drawn = self.decoder(torch.randn_like(code))
+        return Inspection(reconstructions(images, self.decoder(code)) | samples("Samples from the prior", drawn))

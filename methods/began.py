@@ -23,7 +23,7 @@ from torch.func import functional_call
 from methods import method
 from methods.encoders import Encoder
 from methods.generator import Generator, aside, frozen, uniform_codes
-from methods.inspection import SHOWN, Grid, Inspection
+from methods.inspection import SHOWN, Inspection, reconstructions, samples
 from methods.method import Batch, Method
 from methods.space import among, between
 from methods.views import augment
@@ -79,11 +79,7 @@ class BEGAN(Method):
         decoded = self.decoder(self.bottleneck(self.encoder(images)))
         painted = self.generator(uniform_codes(images, self.config.latent))
         return Inspection(
-            {
-                "Samples of the generator": Grid({"painted": painted}, over_epochs=True),
-                "Reconstructions": Grid({"original": images, "decoded": decoded}),
-            },
-            {"balance": self.k.item()},
+            samples("Samples of the generator", painted) | reconstructions(images, decoded), {"balance": self.k.item()}
         )
 
 

@@ -26,7 +26,7 @@ from torch.optim import Optimizer
 from methods import method
 from methods.encoders import Encoder
 from methods.generator import Generator, aside, frozen, uniform_codes
-from methods.inspection import SHOWN, Grid, Inspection
+from methods.inspection import SHOWN, Inspection, samples
 from methods.method import Batch, Method
 from methods.space import among, between
 from methods.views import augment
@@ -75,4 +75,4 @@ class DCGAN(Method):
     def inspect(self, batch: Batch) -> Inspection:
         """What the generator paints from one noise."""
         codes = uniform_codes(batch.images[:SHOWN], self.config.latent)
-        return Inspection({"Samples of the generator": Grid({"painted": self.generator(codes)}, over_epochs=True)})
+        return Inspection(samples("Samples of the generator", self.generator(codes)))

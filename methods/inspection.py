@@ -38,6 +38,16 @@ class Inspection:
     numbers: dict[str, float] = field(default_factory=dict)
 
 
+def reconstructions(original: Tensor, decoded: Tensor) -> dict[str, Figure]:
+    """Images (n, C, S, S) above what became of them."""
+    return {"Reconstructions": Grid({"original": original, "decoded": decoded})}
+
+
+def samples(title: str, images: Tensor) -> dict[str, Figure]:
+    """What is made of one noise (n, C, S, S), for all epochs to be set under one another."""
+    return {title: Grid({"sample": images}, over_epochs=True)}
+
+
 def effective_rank(z: Tensor) -> Tensor:
     """How many directions the representations (N, E) fill: (sum of variances)^2 / sum of their squares, a scalar."""
     centred = z - z.mean(0)

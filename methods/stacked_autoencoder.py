@@ -23,7 +23,7 @@ from methods.autoencoder import SPREAD, add_noise
 from methods.decoder import Enlarge, refuse_skips, squared_error
 from methods.encoders import Encoder
 from methods.encoders.encoder import centred
-from methods.inspection import SHOWN, Grid, Inspection
+from methods.inspection import SHOWN, Inspection, reconstructions
 from methods.method import Batch, Embed, Method
 from methods.space import among, between
 from methods.views import augment
@@ -91,7 +91,7 @@ class StackedAutoencoder(Method):
     def inspect(self, batch: Batch) -> Inspection:
         """Images and what all decoders make of the last map; before the stages had their turns, next to nothing."""
         images = batch.images[:SHOWN]
-        return Inspection({"Reconstructions": Grid({"original": images, "decoded": self._restore(images)})})
+        return Inspection(reconstructions(images, self._restore(images)))
 
     def _restore(self, views: Tensor) -> Tensor:
         """All decoders, unrolled: images in [0, 1]."""

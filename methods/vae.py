@@ -18,7 +18,7 @@ from torch import Tensor
 from methods import method
 from methods.decoder import code_decoder, code_layer, squared_error
 from methods.encoders import Encoder
-from methods.inspection import SHOWN, Grid, Inspection
+from methods.inspection import SHOWN, Inspection, reconstructions, samples
 from methods.method import Batch, Method
 from methods.space import among, between
 from methods.views import augment
@@ -57,12 +57,7 @@ class VAE(Method):
         images = batch.images[:SHOWN]
         mean, _ = self.to_code(self.encoder(images)).chunk(2, 1)
         drawn = self.decoder(torch.randn_like(mean))
-        return Inspection(
-            {
-                "Reconstructions": Grid({"original": images, "decoded": self.decoder(mean)}),
-                "Samples from the prior": Grid({"decoded": drawn}, over_epochs=True),
-            }
-        )
+        return Inspection(reconstructions(images, self.decoder(mean)) | samples("Samples from the prior", drawn))
 
 
 def sample(mean: Tensor, log_variance: Tensor) -> Tensor:

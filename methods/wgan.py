@@ -29,7 +29,7 @@ from torch.optim import Optimizer
 from methods import method
 from methods.encoders import Encoder
 from methods.generator import Generator, frozen
-from methods.inspection import SHOWN, Grid, Inspection
+from methods.inspection import SHOWN, Inspection, samples
 from methods.method import Batch, Embed, Method
 from methods.space import among, between
 from methods.views import augment
@@ -112,7 +112,7 @@ class WGAN(Method):
     def inspect(self, batch: Batch) -> Inspection:
         """What the generator paints from one noise."""
         codes = torch.randn(SHOWN, self.config.latent, device=batch.images.device)
-        return Inspection({"Samples of the generator": Grid({"painted": self.generator(codes)}, over_epochs=True)})
+        return Inspection(samples("Samples of the generator", self.generator(codes)))
 
     def _score(self, images: Tensor, constants: dict[str, Tensor]) -> Tensor:
         """The critic's score of each image, (N, 1)."""
