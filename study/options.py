@@ -13,8 +13,8 @@ from typing import get_args
 from methods import METHODS
 from methods.encoders import ENCODERS
 from study.command_line import Parser, amount, at_least, count, duration, folder_name, several, share
+from study.data.sources import SOURCES
 from study.records import Mode
-from study.sources import SOURCES
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from study.checkpoints import BEST, CHECKPOINTS, read_figures
+from study.analysis.statistics import summarise
 from study.command_line import Parser, refuse
-from study.comparison_page import StudyResults, comparison_page
-from study.files import STUDY, read_fits, read_study, read_trials, write_whole
-from study.pages import Page, to_html, to_markdown, to_svg
 from study.records import Fit, Study, Trial
-from study.statistics import summarise
-from study.study_page import study_page
-from study.tables import curves_frame, write_comparison
+from study.reporting.comparison_page import StudyResults, comparison_page
+from study.reporting.pages import Page, to_html, to_markdown, to_svg
+from study.reporting.study_page import study_page
+from study.storage.checkpoints import BEST, CHECKPOINTS, read_figures
+from study.storage.files import STUDY, read_fits, read_study, read_trials, write_whole
+from study.storage.tables import curves_frame, write_comparison
 
 
 def write_study_report(folder: Path, study: Study, trials: Sequence[Trial], fits: Sequence[Fit]) -> None:

@@ -20,18 +20,18 @@ from pathlib import Path
 from types import FrameType
 
 from methods.method import Method
-from study.cluster import Layout, fit_layout, joined, local_resources
+from study.cluster.curve import CurveError
+from study.cluster.lanes import LaneError, Lanes
+from study.cluster.runtime import Layout, fit_layout, joined, local_resources
 from study.command_line import refuse
-from study.curve import CurveError
-from study.data import Dataset, prepare, subset
-from study.display import Display
-from study.files import STUDY, read_study
-from study.lanes import LaneError, Lanes
+from study.data.dataset import Dataset, prepare, subset
+from study.data.sources import open_source
+from study.learning.pretrain import Plan, build
 from study.options import Options, parse
-from study.pretrain import Plan, build
 from study.records import Study
-from study.sources import open_source
-from study.tracking_uri import check_uri
+from study.storage.files import STUDY, read_study
+from study.terminal.display import Display
+from study.tracking.uri import check_uri
 from study.workflow import NoTrialError, Workplace, run_study
 
 DATA = ".data"  # below --results: the prepared images

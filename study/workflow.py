@@ -17,23 +17,23 @@ from pathlib import Path
 import torch
 
 from methods.space import Value
-from study import checkpoints, files
-from study.checkpoints import BEST, CHECKPOINTS
-from study.curve import draw_curve
-from study.data import Dataset
-from study.display import Display
-from study.jobs import Images, Pretraining, run_pretraining
-from study.lanes import Lanes
-from study.mailbox import Job
-from study.pretrain import Plan
+from study.analysis.statistics import Mean, means
+from study.cluster.curve import draw_curve
+from study.cluster.lanes import Lanes
+from study.cluster.mailbox import Job
+from study.cluster.search import Watch, search, trial_seed
+from study.data.dataset import Dataset
+from study.learning.jobs import Images, Pretraining, run_pretraining
+from study.learning.pretrain import Plan
 from study.records import Epoch, Fit, Started, Study, Trial, best_trial
 from study.report import write_study_report
-from study.search import Watch, search, trial_seed
-from study.statistics import Mean, means
-from study.tables import curves_frame, write_tables
-from study.tracking import Tracker
-from study.tracking_notes import Point
-from study.tracking_uri import public_uri
+from study.storage import checkpoints, files
+from study.storage.checkpoints import BEST, CHECKPOINTS
+from study.storage.tables import curves_frame, write_tables
+from study.terminal.display import Display
+from study.tracking.notes import Point
+from study.tracking.tracker import Tracker
+from study.tracking.uri import public_uri
 
 
 @dataclass(frozen=True)

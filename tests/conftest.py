@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from study.cluster import joined
-from study.data import Dataset, prepare
-from study.sources import open_source
+from study.cluster.runtime import joined
+from study.data.dataset import Dataset, prepare
+from study.data.sources import open_source
 
 
 @pytest.fixture(scope="session", autouse=True)

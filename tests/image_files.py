@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from study.images import Contents, Integers, Part, Pixels, Source, in_memory
+from study.data.images import Contents, Integers, Part, Pixels, Source, in_memory
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -11,27 +11,34 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(path for package in ("methods", "study") for path in (ROOT / package).rglob("*.py"))
 
-# A module of `study` may import those of its own layer and of the layers before it.
-LAYERS = (
+# A module of `study` may import those of its own room and of the rooms before it. A room is a package, or a module that
+# stands in `study` itself.
+ROOMS = (
     {"seeds", "records", "command_line"},
-    {"images", "splits", "data", "photo_digits", "own_images", "parquet_images", "public_sets", "sources"},
-    {"files", "tables", "statistics", "checkpoints"},
-    {"pretrain", "heads", "features", "evaluate", "jobs"},
-    {"wording", "figures", "plots", "pages", "gallery", "search_sections", "study_page", "comparison_page", "report"},
-    {"tracking_uri", "tracking_notes", "tracking_store", "tracking", "time_left", "display"},
-    {"cluster", "mailbox", "trial_actor", "lanes", "search", "curve"},
+    {"data"},
+    {"storage"},
+    {"learning"},
+    {"analysis"},
+    {"reporting", "report"},
+    {"tracking", "terminal"},
+    {"cluster"},
     {"options", "workflow", "run"},
 )
 
 # Third-party packages that only some modules of `study` may import, and `methods` never.
 KEPT_TO = {
-    "ray": {"cluster", "mailbox", "trial_actor", "lanes", "search"},
-    "optuna": {"search"},
-    "mlflow": {"tracking_store"},
-    "pyarrow": {"tables", "parquet_images"},
-    "pandas": {"tables", "statistics", "report", "comparison_page", "study_page"},
-    "rich": {"display"},
+    "ray": {"cluster.runtime", "cluster.mailbox", "cluster.trial_actor", "cluster.lanes", "cluster.search"},
+    "optuna": {"cluster.search"},
+    "mlflow": {"tracking.store"},
+    "pyarrow": {"storage.tables", "data.parquet_images"},
+    "pandas": {"storage.tables", "analysis.statistics", "report", "reporting.comparison_page", "reporting.study_page"},
+    "rich": {"terminal.display"},
 }
+
+
+def module(path: Path) -> str:
+    """Its name below `study`: `data.splits`, `run`."""
+    return ".".join(path.relative_to(ROOT / "study").with_suffix("").parts)
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -45,25 +52,26 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{name.name}" for name in node.names)
 
 
-def test_every_module_of_the_platform_has_a_layer() -> None:
-    found = {path.stem for path in (ROOT / "study").rglob("*.py")} - {"__init__"}
-    assert found == set().union(*LAYERS)
+def test_every_room_of_the_platform_has_its_place() -> None:
+    found = {path.relative_to(ROOT / "study").parts[0] for path in (ROOT / "study").rglob("*.py")}
+    assert {name.removesuffix(".py") for name in found} - {"__init__"} == set().union(*ROOMS)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_one_way(path: Path) -> None:
     names = set(imports(path))
-    if "methods" in path.parts:
+    if "methods" in path.relative_to(ROOT).parts:
         assert not [name for name in names if name.split(".")[0] == "study"], "methods know nothing of the platform"
         return
     if path.stem == "__init__":
+        assert not names, "a room's own file says what the room is for, and nothing else"
         return
-    rank = next(i for i, layer in enumerate(LAYERS) if path.stem in layer)
+    ranks = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
+    rank = ranks[module(path).split(".")[0]]
     for name in names:
         parts = name.split(".")
         if parts[0] == "study" and len(parts) > 1:
-            layer = next((i for i, names in enumerate(LAYERS) if parts[1] in names), 0)
-            assert layer <= rank, f"{path.stem} imports {parts[1]}, which stands above it"
+            assert ranks.get(parts[1], 0) <= rank, f"{module(path)} imports {parts[1]}, which stands above it"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -71,7 +79,7 @@ def test_third_party_packages_stay_where_they_belong(path: Path) -> None:
     used = {name.split(".")[0] for name in imports(path)}
     for package, allowed in KEPT_TO.items():
         if package in used:
-            assert "study" in path.parts and path.stem in allowed, f"{path} imports {package}"
+            assert path.is_relative_to(ROOT / "study") and module(path) in allowed, f"{path} imports {package}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

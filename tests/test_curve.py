@@ -8,7 +8,7 @@ import pytest
 
 from methods import METHODS
 from methods.encoders import ENCODERS
-from study.curve import modes
+from study.cluster.curve import modes
 from study.records import Mode
 from tests import made_up
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from study.data import Dataset, load, prepare
-from study.images import UNLABELLED, Contents, Integers, Part, Pixels, UnreadableImageError, in_memory
+from study.data.dataset import Dataset, load, prepare
+from study.data.images import UNLABELLED, Contents, Integers, Part, Pixels, UnreadableImageError, in_memory
 from tests.image_files import classes_of, part_of, random_images, toy_source
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from study.display import Display
 from study.records import Trial
-from study.time_left import duration, steps_left, trials_left
+from study.terminal.display import Display
+from study.terminal.time_left import duration, steps_left, trials_left
 from tests import made_up
 
 TRIALS = made_up.trials(10)  # number 4 and 9 failed
@@ -123,7 +123,7 @@ def test_the_picture_counts_images_and_fits_outside_the_search() -> None:
 
 def test_a_budget_is_shown_as_time_used(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = 0.0
-    monkeypatch.setattr("study.display.time.monotonic", lambda: clock)
+    monkeypatch.setattr("study.terminal.display.time.monotonic", lambda: clock)
     shown = display(io.StringIO(), terminal=True, budget=600)
     clock = 100.0
     shown.phase("search")

@@ -9,9 +9,9 @@ import torch
 
 from methods.encoders import ENCODERS, Encoder
 from methods.method import Config
-from study.data import Dataset, subset
-from study.evaluate import Fitted, fit_frozen, fit_network, images_for, one_cycle
-from study.features import FrozenFeatures, score
+from study.data.dataset import Dataset, subset
+from study.learning.evaluate import Fitted, fit_frozen, fit_network, images_for, one_cycle
+from study.learning.features import FrozenFeatures, score
 
 CPU = torch.device("cpu")
 CONFIG = Config(batch_size=32, lr=1e-3, dropout=0.1, augmentation=0.0, label_smoothing=0.0)

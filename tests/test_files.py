@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from study.files import read_fits, read_study, read_trials, write_fits, write_study, write_trial
+from study.storage.files import read_fits, read_study, read_trials, write_fits, write_study, write_trial
 from tests import made_up
 
 

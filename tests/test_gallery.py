@@ -12,9 +12,9 @@ from PIL import Image
 from torch import nn
 
 from methods.inspection import Figure, Grid, Matrix
-from study import checkpoints
-from study.gallery import gallery, tiled
 from study.records import Trial
+from study.reporting.gallery import gallery, tiled
+from study.storage import checkpoints
 from tests import made_up
 
 IMAGES = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))

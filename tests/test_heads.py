@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from study.heads import fit_linear
+from study.learning.heads import fit_linear
 
 PENALTIES = (1e-3, 1e-2, 1e-1)
 

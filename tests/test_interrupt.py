@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from study.files import read_trials
+from study.storage.files import read_trials
 
 pytestmark = pytest.mark.slow  # two whole commands, each with its own Ray
 

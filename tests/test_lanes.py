@@ -11,10 +11,10 @@ import ray
 import torch
 from torch import distributed as dist
 
-from study.cluster import Layout, fit_layout
-from study.lanes import Lanes
-from study.mailbox import Failure, Job
-from study.pretrain import DivergedError, Place
+from study.cluster.lanes import Lanes
+from study.cluster.mailbox import Failure, Job
+from study.cluster.runtime import Layout, fit_layout
+from study.learning.pretrain import DivergedError, Place
 
 
 def counting(last: int, place: Place) -> Iterator[int]:

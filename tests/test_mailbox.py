@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Iterator
 from typing import TypeVar
 
-from study.mailbox import Failure, Job, Letter, Mailbox
-from study.pretrain import Place
+from study.cluster.mailbox import Failure, Job, Letter, Mailbox
+from study.learning.pretrain import Place
 
 T = TypeVar("T")
 

@@ -17,8 +17,8 @@ from methods.encoders import ENCODERS
 from methods.inspection import SHOWN, Grid, Matrix
 from methods.method import HIDDEN, Batch, Method
 from methods.rotnet import rotate
-from study.data import Dataset
-from study.pretrain import Judgement, Place, Plan, Pool, build, embed, pretrain
+from study.data.dataset import Dataset
+from study.learning.pretrain import Judgement, Place, Plan, Pool, build, embed, pretrain
 from study.records import Epoch
 
 PLAN = Plan("rotnet", "convnet", {"batch_size": 32, "dropout": 0.1}, epochs=3, epoch_images=64, seed=5)
@@ -141,7 +141,7 @@ def _replica(rank: int, dataset: Dataset, folder: Path) -> None:
         return built[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("study.pretrain.build", remember)
+        patch.setattr("study.learning.pretrain.build", remember)
         for name in METHODS:
             list(pretrain(plan_for(name), dataset, dataset.train[:100], no_judgement, Place(rank, 2)))
             weights = {key: value.contiguous() for key, value in built[-1].state_dict().items()}

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from study.data import prepare
-from study.images import UNLABELLED, UnreadableImageError
-from study.sources import open_source
+from study.data.dataset import prepare
+from study.data.images import UNLABELLED, UnreadableImageError
+from study.data.sources import open_source
 from tests.image_files import labels_of, pixels_of, random_images, write_classes, write_png
 
 

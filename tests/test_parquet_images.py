@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from study.data import prepare
-from study.images import UNLABELLED, Pixels, UnreadableImageError
-from study.sources import open_source
+from study.data.dataset import prepare
+from study.data.images import UNLABELLED, Pixels, UnreadableImageError
+from study.data.sources import open_source
 from tests.image_files import labels_of, pixels_of, random_images
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

@@ -10,8 +10,8 @@ import torch
 from sklearn.datasets import load_digits
 from torch.nn.functional import interpolate
 
-from study.images import UNLABELLED, Contents, Part
-from study.photo_digits import SIZE, STRIP, STRIPS, Rendering, enlarge, open_photo_digits, parse_pool
+from study.data.images import UNLABELLED, Contents, Part
+from study.data.photo_digits import SIZE, STRIP, STRIPS, Rendering, enlarge, open_photo_digits, parse_pool
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import pytest
 
-from study.figures import NARROW, WIDE, spread, thinned
-from study.plots import MODES, Curve, draw_curves, draw_tuning
-from study.statistics import means
-from study.tables import curves_frame
+from study.analysis.statistics import means
+from study.reporting.figures import NARROW, WIDE, spread, thinned
+from study.reporting.plots import MODES, Curve, draw_curves, draw_tuning
+from study.storage.tables import curves_frame
 from tests import made_up
 
 FITS = made_up.fits(

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from study.files import write_fits, write_study, write_trial
+from study.analysis.statistics import means
 from study.records import Fit, Study, Trial
 from study.report import main, write_comparison_report, write_study_report
-from study.statistics import means
-from study.tables import curves_frame, read_table
+from study.storage.files import write_fits, write_study, write_trial
+from study.storage.tables import curves_frame, read_table
 from tests import made_up
 
 ENVIRONMENT = {"command": ["python", "-m", "study.run", "--name", "two words"], "versions": {"torch": "2.14"}}

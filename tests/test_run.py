@@ -11,7 +11,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from study import run
-from study.files import read_trials
+from study.storage.files import read_trials
 
 SMALL = ["--method", "rotnet", "--dataset", "photo-digits:1257", "--epochs", "4", "--epoch-images", "96"]
 CURVE = ["--fractions", "0.01,0.02", "--draws", "2", "--objective-fraction", "0.01"]

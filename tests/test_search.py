@@ -14,11 +14,11 @@ from optuna.trial import TrialState
 
 from methods import METHODS
 from methods.space import Value, defaults
-from study.mailbox import Job, Letter
-from study.pretrain import Place
+from study.cluster.mailbox import Job, Letter
+from study.cluster.search import Proposals, Watch
+from study.cluster.trial_actor import TrialOnLane
+from study.learning.pretrain import Place
 from study.records import Epoch, Started, Trial
-from study.search import Proposals, Watch
-from study.trial_actor import TrialOnLane
 from tests import made_up
 
 STUDY = replace(made_up.study(), method="rotnet", trials=6, epochs=4, budget_seconds=None)
@@ -189,5 +189,5 @@ def test_an_actor_that_stepped_starts_its_job_once_and_stops_it() -> None:
 
 
 def test_a_tune_actor_needs_no_torch() -> None:
-    script = "import sys, study.trial_actor, study.records; sys.exit('torch' in sys.modules)"
+    script = "import sys, study.cluster.trial_actor, study.records; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -13,8 +13,8 @@ import pytest
 from scipy.io import savemat
 from torchvision import datasets
 
-from study.images import UNLABELLED
-from study.sources import SOURCES, open_source
+from study.data.images import UNLABELLED
+from study.data.sources import SOURCES, open_source
 from tests.image_files import Array, labels_of, pixels_of, random_images, write_classes
 
 # torchvision's data sets, in the format that each is published in.

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from study.data import Dataset, load, prepare, subset
-from study.images import UNLABELLED
-from study.splits import Counts, split
+from study.data.dataset import Dataset, load, prepare, subset
+from study.data.images import UNLABELLED
+from study.data.splits import Counts, split
 from tests.image_files import classes_of, part_of, toy_source
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from study.analysis.statistics import Series, compare, holm, means, summarise, t_interval
 from study.records import Mode
-from study.statistics import Series, compare, holm, means, summarise, t_interval
-from study.tables import curves_frame
+from study.storage.tables import curves_frame
 from tests import made_up
 
 FROZEN, FINETUNED = (Series("photo-digits-rotnet", "rotnet", mode) for mode in ("frozen", "finetuned"))

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from methods.space import Value
-from study.statistics import summarise
-from study.tables import curves_frame, read_table, write_comparison, write_tables
+from study.analysis.statistics import summarise
+from study.storage.tables import curves_frame, read_table, write_comparison, write_tables
 from tests import made_up
 
 README = Path(__file__).parents[1] / "results" / "README.md"

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from study.records import Epoch, Status, Trial
-from study.tracking import Tracker
-from study.tracking_uri import check_uri, public_uri
+from study.tracking.tracker import Tracker
+from study.tracking.uri import check_uri, public_uri
 from tests import made_up
 
 # MLflow 3.17's own models, read by SQLAlchemy 2.1.
@@ -202,7 +202,7 @@ def test_a_folder_that_cannot_be_written_is_a_problem_and_no_error(tmp_path: Pat
 
 
 def test_a_store_that_comes_back_is_told_everything(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("study.tracking._RETRY", 0.1)
+    monkeypatch.setattr("study.tracking.tracker._RETRY", 0.1)
     (tmp_path / "later").symlink_to(tmp_path / "missing" / "folder")
     tracker = Tracker(f"sqlite:///{tmp_path / 'later' / 'mlflow.db'}", STUDY)
     run_trial(tracker, trial(0))

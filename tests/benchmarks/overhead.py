@@ -21,12 +21,12 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.search.optuna import OptunaSearch
 
 from methods.space import Value
-from study.cluster import fit_layout, joined
-from study.lanes import Lanes
-from study.mailbox import Job
-from study.pretrain import Place
+from study.cluster.lanes import Lanes
+from study.cluster.mailbox import Job
+from study.cluster.runtime import fit_layout, joined
+from study.cluster.search import Watch, search
+from study.learning.pretrain import Place
 from study.records import Epoch
-from study.search import Watch, search
 from tests import made_up
 
 DOCUMENTED_TRIALS = 8

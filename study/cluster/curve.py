@@ -1,0 +1,180 @@
+"""The curve: which classifiers to fit for it, tuned on validation first, then fitted on every budget and draw."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from methods import METHODS
+from methods.method import Config
+from study.cluster.lanes import Lanes
+from study.cluster.mailbox import Failure, Job
+from study.learning.features import Score
+from study.learning.jobs import Classifier, Fitting, Images, Outcome, classifier_config, run_fitting
+from study.records import Budget, Fit, Mode, Split, Study, Trial
+
+# What tuning tries at the objective's budget: the same number of settings for both trained modes.
+SUPERVISED_LR = (5e-4, 1e-3, 2e-3)
+ENCODER_LR = (1e-4, 3e-4, 1e-3)
+HEAD_LR = 1e-3
+TUNING_DRAWS = 2
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The settings that validation chose for one mode."""
+
+    config: Config
+    encoder_lr: float
+
+
+class CurveError(RuntimeError):
+    """A classifier of the curve could not be fitted."""
+
+
+def modes(study: Study) -> tuple[Mode, ...]:
+    """The modes of a study's curve: a method that reads labels has nothing to transfer, an untrained one little."""
+    sensible: tuple[Mode, ...] = ("frozen", "finetuned", "supervised", "random")
+    if METHODS[study.method].reads_labels:
+        sensible = ("supervised", "random")
+    elif not METHODS[study.method].trains:
+        sensible = ("frozen", "supervised", "random")
+    return tuple(mode for mode in sensible if mode in (study.modes or sensible))
+
+
+def draw_curve(
+    study: Study,
+    images: Images,
+    lanes: Lanes,
+    best: Trial,
+    encoder: Path,
+    have: Sequence[Fit],
+    fitted: Callable[[Sequence[Fit]], None],
+    progress: Callable[[int, int], None],
+) -> None:
+    """Fit every classifier of the curve that `have` lacks; `fitted` is told of each, on validation and on test.
+
+    `encoder` is the folder of the best trial's encoder. `progress` hears (classifiers fitted, classifiers in all).
+    Raises CurveError where a fit fails.
+    """
+    known = {(fit.mode, _budget(study, fit), fit.draw) for fit in have}
+    missing = [each for each in _points(study) if each not in known]
+    base = classifier_config(best.params)
+    candidates = {mode: _candidates(mode, base, study, best) for mode in dict.fromkeys(mode for mode, _, _ in missing)}
+    tuning = [
+        Classifier(mode, study.objective_budget, draw, tuned.config, tuned.encoder_lr, test=False)
+        for mode, tried in candidates.items()
+        if len(tried) > 1
+        for tuned, draw in product(tried, range(TUNING_DRAWS))
+    ]
+    total, done = len(tuning) + len(missing), 0
+    found: dict[tuple[Mode, Tuned], list[float]] = defaultdict(list)
+    for outcome in _run(study, images, lanes, best, encoder, tuning, "tune"):
+        each = outcome.classifier
+        found[each.mode, Tuned(each.config, each.encoder_lr)].append(outcome.fitted.validation.accuracy)
+        done += 1
+        progress(done, total)
+    chosen = {
+        mode: max(tried, key=lambda tuned: np.mean(found[mode, tuned] or 0)) for mode, tried in candidates.items()
+    }
+    wanted = [
+        Classifier(mode, budget, draw, chosen[mode].config, chosen[mode].encoder_lr, test=True)
+        for mode, budget, draw in missing
+    ]
+    for outcome in _run(study, images, lanes, best, encoder, wanted, "fit"):
+        fitted(_records(study, outcome, best))
+        done += 1
+        progress(done, total)
+
+
+def _points(study: Study) -> list[tuple[Mode, Budget, int]]:
+    """Every classifier of the curve: mode, budget and draw, the largest budgets first."""
+    return [
+        (mode, budget, draw)
+        for budget, mode, draw in product(reversed(study.budgets), modes(study), range(study.draws))
+        # With all labels every draw is the same, and so is a linear head on the same features: one is all there is.
+        if not (mode == "frozen" and budget.fraction == 1 and draw > 0)
+    ]
+
+
+def _candidates(mode: Mode, base: Config, study: Study, best: Trial) -> list[Tuned]:
+    """What validation chooses from; a single one needs no tuning."""
+    if mode in ("frozen", "random"):
+        return [Tuned(base, 0.0)]
+    if METHODS[study.method].reads_labels:  # its own search has tuned it
+        return [Tuned(base, base.lr)]
+    small = replace(base, batch_size=32)  # the label subsets are small
+    if mode == "supervised":
+        own = replace(small, augmentation=Config.augmentation, dropout=Config.dropout)  # nothing of the pretraining's
+        return [Tuned(replace(own, lr=lr), lr) for lr in SUPERVISED_LR]
+    return [Tuned(replace(small, lr=HEAD_LR), lr) for lr in ENCODER_LR]
+
+
+def _run(
+    study: Study,
+    images: Images,
+    lanes: Lanes,
+    best: Trial,
+    encoder: Path,
+    classifiers: Sequence[Classifier],
+    purpose: str,
+) -> Iterable[Outcome]:
+    """Spread classifiers over the lanes: those that share features together, the trained ones one by one."""
+    groups: dict[tuple[object, ...], list[Classifier]] = defaultdict(list)
+    for place, each in enumerate(classifiers):
+        shared = {"frozen": ("frozen",), "random": ("random", each.draw)}.get(
+            each.mode, (each.mode, place // study.workers)
+        )
+        groups[shared].append(each)
+    jobs = [
+        Job(
+            f"{study.name}-{purpose}-{number}",
+            run_fitting,
+            Fitting(
+                images,
+                study.encoder,
+                study.tap,
+                encoder if group[0].mode in ("frozen", "finetuned") else None,
+                tuple(group),
+                study.seed,
+            ),
+        )
+        for number, group in enumerate(groups.values())
+    ]
+    for job, answer in lanes.run(jobs):
+        if isinstance(answer, Failure):
+            raise CurveError(f"{job.argument.classifiers[0].mode} classifiers failed: {answer.reason}\n{answer.detail}")
+        yield answer
+
+
+def _budget(study: Study, fit: Fit) -> Budget:
+    if study.labels_per_class:
+        return Budget(labels_per_class=round(fit.labels_per_class))
+    return Budget(fraction=fit.fraction)
+
+
+def _records(study: Study, outcome: Outcome, best: Trial) -> list[Fit]:
+    each, fitted = outcome.classifier, outcome.fitted
+    assert fitted.test is not None
+    scores: dict[Split, Score] = {"validation": fitted.validation, "test": fitted.test}
+    return [
+        Fit(
+            mode=each.mode,
+            fraction=outcome.labels / study.train_labels if each.budget.fraction is None else each.budget.fraction,
+            labels=outcome.labels,
+            labels_per_class=outcome.labels / len(study.classes),
+            draw=each.draw,
+            seed=study.seed,
+            split=split,
+            accuracy=found.accuracy,
+            top5=found.top5,
+            trial_id=best.trial_id if each.mode in ("frozen", "finetuned") else None,
+            seconds=fitted.seconds,
+        )
+        for split, found in scores.items()
+    ]

@@ -1,0 +1,217 @@
+"""Mailbox: between a lane's workers and whoever uses the lane: a job in, its items out, leave to go on.
+
+The mailbox and the Tune actors only pass jobs and items on. They hold them pickled, so that these processes need not
+import torch, which takes seconds and half a gigabyte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray import cloudpickle
+
+if TYPE_CHECKING:
+    from study.learning.pretrain import Place
+
+    Work = Callable[[Any, Place], Iterator[Any]]
+
+ATTEMPTS = 3  # how often a job may lose its workers before it counts as failed
+
+
+def sealed(content: object) -> bytes:
+    """Pickle what travels; functions and classes of a script's own __main__ too."""
+    letter: bytes = cloudpickle.dumps(content)  # type: ignore[no-untyped-call]  # Ray's
+    return letter
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a lane runs: `work(argument, place)` on every worker."""
+
+    name: str  # one name, one run: starting a name again replays its items
+    work: Work
+    argument: Any
+
+    def sealed(self) -> Letter:
+        """The job as it travels."""
+        return Letter(self.name, sealed(self))
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A job on its way, which only a worker opens."""
+
+    name: str
+    content: bytes
+
+    def open(self) -> Job:
+        """The job."""
+        job: Job = cloudpickle.loads(self.content)
+        return job
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A handle on one lane, cheap to send to other processes."""
+
+    number: int
+    mailbox: Any
+
+    def start(self, letter: Letter) -> None:
+        """Give it a job; a job that runs there is stopped."""
+        ray.get(self.mailbox.start.remote(letter))
+
+    def receive(self, name: str, index: int) -> Any:
+        """Wait for item `index` of a job, as a 1-tuple; True when it ended before that, a Failure when it failed."""
+        answer = ray.get(self.mailbox.receive.remote(name, index))
+        return (cloudpickle.loads(answer[0]),) if isinstance(answer, tuple) else answer
+
+    def stop(self, name: str) -> None:
+        """End a job before its next item; the lane is free."""
+        ray.get(self.mailbox.stop.remote(name))
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a job ended without its last item: one line, and the traceback for a bug report."""
+
+    reason: str
+    detail: str
+
+
+@dataclass
+class _Run:
+    """The mailbox's notes on one job."""
+
+    number: int  # counts the jobs of this mailbox
+    job: Letter
+    items: list[bytes] = field(default_factory=list)  # pickled
+    granted: int = 1  # how many items the workers may compute: the first needs no leave
+    ended: Failure | bool = False
+    stopped: bool = False
+    attempts: int = 0
+
+
+class Mailbox:
+    """A Ray actor between a lane's workers and whoever uses the lane. All methods are coroutines of one event loop."""
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Condition()
+        self._run: _Run | None = None
+        self._runs = 0
+        self._granted: dict[int, int] = {}  # of runs that were replaced: what one worker was told, all are told
+        self._taken: tuple[str, _Run] | None = None  # the worker group, and what its rank 0 runs
+        self._broken: Failure | None = None
+        self._closed = False
+        self._ready = 0
+
+    async def start(self, job: Letter) -> None:
+        """Make `job` the wanted one; the one before is stopped. A name that was not stopped goes on with its items."""
+        async with self._changed:
+            if self._run is None or self._run.job.name != job.name or self._run.stopped:
+                self._stop()
+                self._runs += 1
+                self._run = _Run(self._runs, job, ended=self._broken or False)
+            self._changed.notify_all()
+
+    async def receive(self, name: str, index: int) -> Any:
+        """Item `index`, pickled in a 1-tuple, leave to compute it included; True at the job's end, or a Failure."""
+        async with self._changed:
+            run = self._run
+            if run is None or run.job.name != name:
+                return Failure("the job was replaced by another", "")
+            run.granted = max(run.granted, index + 1)
+            self._changed.notify_all()
+            # No time-out here: cancelling a wait for a condition can leave its lock held for ever.
+            await self._changed.wait_for(lambda: len(run.items) > index or run.ended or run.stopped)
+            if len(run.items) > index:
+                return (run.items[index],)
+            return run.ended or Failure("the job was stopped", "")
+
+    async def stop(self, name: str) -> None:
+        """Have the job end before its next item."""
+        async with self._changed:
+            if self._run is not None and self._run.job.name == name:
+                self._stop()
+            self._changed.notify_all()
+
+    async def close(self) -> None:
+        """Have the workers leave."""
+        async with self._changed:
+            self._closed = True
+            self._stop()
+            self._changed.notify_all()
+
+    async def give_up(self, reason: str) -> None:
+        """No worker will come any more: the job and all later ones fail."""
+        async with self._changed:
+            self._broken = Failure(reason, "")
+            if self._run is not None and not self._run.ended:
+                self._run.ended = self._broken
+            self._changed.notify_all()
+
+    async def ready(self) -> None:
+        """Return when the workers have come up."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._ready > 0)
+
+    async def take(self, group: str, rank: int, done: int) -> tuple[int, Letter] | None:
+        """Called by a worker: the next job and its number, one after `done`; None when the lane closes.
+
+        Rank 0 takes what is wanted, and the others of its `group` take the same even if it is no longer wanted: rank 0
+        would wait for them in a collective call.
+        """
+
+        def next_run() -> _Run | None:
+            if rank > 0:
+                taken, run = self._taken or ("", None)
+                return run if run is not None and taken == group and run.number > done and not run.ended else None
+            run = self._run
+            return run if run is not None and run.number > done and not run.ended and not run.stopped else None
+
+        async with self._changed:
+            self._ready += rank == 0
+            self._changed.notify_all()
+            while True:
+                await self._changed.wait_for(lambda: next_run() is not None or self._closed)
+                if (run := next_run()) is None:
+                    return None
+                if rank > 0:
+                    return run.number, run.job
+                run.attempts += 1
+                if run.attempts <= ATTEMPTS:
+                    self._taken = (group, run)
+                    self._changed.notify_all()
+                    return run.number, run.job
+                run.ended = Failure(f"its workers died {ATTEMPTS} times", "")
+                self._changed.notify_all()
+
+    async def post(self, number: int, rank: int, index: int, item: bytes) -> bool:
+        """Called by a worker with an item: whether to compute the next, as soon as that is known."""
+        async with self._changed:
+            run = self._run
+            if run is None or run.number != number:
+                return self._granted.get(number, 0) > index + 1
+            if rank == 0 and index == len(run.items):
+                run.items.append(item)
+                self._changed.notify_all()
+            # Leave once given stands, or one worker would go on to wait for another that does not.
+            await self._changed.wait_for(lambda: run.granted > index + 1 or run.stopped or run.ended)
+            return run.granted > index + 1
+
+    async def end(self, number: int, rank: int, failure: Failure | None) -> None:
+        """Called by a worker whose generator has ended; any worker's failure is the job's."""
+        async with self._changed:
+            run = self._run
+            if run is not None and run.number == number and not run.ended and (failure or rank == 0):
+                run.ended = failure or True
+            self._changed.notify_all()
+
+    def _stop(self) -> None:
+        if self._run is not None:
+            self._run.stopped = True
+            self._granted[self._run.number] = self._run.granted

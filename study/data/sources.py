@@ -1,0 +1,62 @@
+"""Sources: a data set by its name, found but not yet read."""
+
+from __future__ import annotations
+
+import difflib
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from study.data.images import Contents, Source, in_memory
+from study.data.own_images import add_unlabelled, open_folder
+from study.data.parquet_images import open_parquet
+from study.data.photo_digits import DEFAULT_POOL, FINGERPRINT, SIZE, open_photo_digits, parse_pool
+from study.data.public_sets import DIGITS, PUBLIC_SETS, open_public
+
+EMBEDDED = ("photo-digits", "digits")
+SOURCES = (*EMBEDDED, *PUBLIC_SETS, "photo-digits:IMAGES", "folder:PATH", "parquet:PATH")  # for --help
+
+
+def open_source(
+    name: str,
+    *,
+    data_dir: Path | None = None,
+    unlabelled: Path | None = None,
+    download: bool = False,
+    skip_bad_images: bool = False,
+) -> Source:
+    """Find a data set; images are read when it is prepared. `unlabelled` is a folder of further images.
+
+    Raises ValueError, one line with what to do, for an unknown name, missing files and folders of another shape.
+    """
+    source = _open(name, data_dir, download, skip_bad_images)
+    return source if unlabelled is None else add_unlabelled(source, unlabelled.expanduser())
+
+
+def _open(name: str, data_dir: Path | None, download: bool, skip_bad_images: bool) -> Source:
+    kind, _, argument = name.partition(":")
+    match kind:
+        case "folder" if argument:
+            return open_folder(Path(argument).expanduser(), skip_bad_images=skip_bad_images)
+        case "parquet" if argument:
+            return open_parquet(Path(argument).expanduser(), skip_bad_images=skip_bad_images)
+        case "photo-digits":
+            images = DEFAULT_POOL if name == kind else parse_pool(argument)
+            read = partial(open_photo_digits, images)
+            return Source(name.replace(":", "-"), f"{FINGERPRINT}, {images}", SIZE, skip_bad_images, read)
+        case "digits" if name == kind:
+            return Source(name, name, 8, skip_bad_images, _open_digits)
+        case _ if name in PUBLIC_SETS:
+            folder = None if data_dir is None else data_dir.expanduser()
+            return open_public(name, folder, download=download, skip_bad_images=skip_bad_images)
+    forms = {known.partition(":")[0]: known for known in reversed(SOURCES)}
+    nearest = difflib.get_close_matches(kind.lower(), forms, n=1, cutoff=0.0)[0]
+    raise ValueError(f"no data set {name!r}: did you mean {forms[nearest]}? There are {', '.join(SOURCES)}")
+
+
+def _open_digits() -> Contents:
+    scans = load_digits()
+    pixels = np.round(scans.images * (255 / 16)).astype(np.uint8)  # (N, 8, 8)
+    return Contents(DIGITS, channels=1, train=in_memory(pixels, scans.target.astype(np.int64)))

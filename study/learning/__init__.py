@@ -1,0 +1,1 @@
+"""Pretraining, features, heads and fine-tuning: PyTorch, without Ray."""

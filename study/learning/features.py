@@ -1,0 +1,87 @@
+"""Features: what a frozen encoder says of images, and how well a linear head reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from methods.encoders import Encoder
+from study.data.dataset import Dataset
+from study.learning.heads import fit_linear
+from study.learning.pretrain import to_images
+
+MOST_DIMENSIONS = 4096  # larger feature maps are averaged over space until they fit
+_BATCH = 256
+
+
+def extract(encoder: Encoder, dataset: Dataset, places: NDArray[np.int64], device: torch.device) -> Tensor:
+    """Features of the images at `places` of `dataset.pixels`: the default tap's map, flattened, (n, D) float32.
+
+    The encoder is in eval mode meanwhile, so that nothing of it changes, BatchNorm statistics included.
+    """
+    training = encoder.training
+    encoder.eval()
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(places), _BATCH):
+            pixels = torch.from_numpy(dataset.pixels[places[start : start + _BATCH]]).to(device)
+            feature_map = encoder(to_images(pixels), encoder.default_tap)  # (n, D, h, w)
+            side = feature_map.shape[-1]
+            while side > 1 and feature_map.shape[1] * side * side > MOST_DIMENSIONS:
+                side -= 1
+            parts.append(F.adaptive_avg_pool2d(feature_map, side).flatten(1))
+    encoder.train(training)
+    return torch.cat(parts).clone()  # outside inference mode, so that heads can be fitted to it
+
+
+@dataclass(frozen=True)
+class Score:
+    """Shares of images classified right, in [0, 1]."""
+
+    accuracy: float
+    top5: float  # equal to 1 where there are five classes or fewer
+
+
+def score(logits: Tensor, labels: Tensor) -> Score:
+    """Compare class scores (n, K) with labels (n,)."""
+    ranked = logits.topk(min(5, logits.shape[-1]), -1).indices  # (n, 5)
+    right = ranked == labels[:, None]
+    return Score(right[:, 0].float().mean().item(), right.any(1).float().mean().item())
+
+
+class FrozenFeatures:
+    """An encoder's features of all labelled images, computed once; a linear head for any label subset."""
+
+    def __init__(
+        self, encoder: Encoder, dataset: Dataset, places: Sequence[NDArray[np.int64]], device: torch.device
+    ) -> None:
+        """`places` are the sets of images that will be asked for; each image's features are computed once."""
+        wanted = np.unique(np.concatenate(places))
+        self._row = np.full(len(dataset.pixels), -1, dtype=np.int64)
+        self._row[wanted] = np.arange(len(wanted))
+        self._features = extract(encoder, dataset, wanted, device)
+        self._labels = torch.from_numpy(dataset.labels[wanted]).to(device)
+        self._classes = len(dataset.classes)
+
+    def of(self, places: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Features (n, D) and labels (n,) of some of the images."""
+        rows = torch.from_numpy(self._row[places]).to(self._features.device)
+        return self._features[rows], self._labels[rows]
+
+    def scores(
+        self, subset: NDArray[np.int64], evaluated: Sequence[NDArray[np.int64]], smoothing: float
+    ) -> list[list[Score]]:
+        """Fit heads to `subset`; for each set of images in `evaluated`, the score of each penalty's head."""
+        features, labels = self.of(subset)
+        head = fit_linear(features, labels, self._classes, smoothing=smoothing)
+        answers = []
+        for places in evaluated:
+            features, labels = self.of(places)
+            answers.append([score(logits, labels) for logits in head.logits(features)])
+        return answers

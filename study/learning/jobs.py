@@ -1,0 +1,181 @@
+"""Jobs: what the lanes run. Generators over plain data, which open images and encoders where they are. No Ray."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import distributed as dist
+
+from methods import METHODS
+from methods.encoders import ENCODERS, Encoder
+from methods.inspection import Inspection, effective_rank
+from methods.method import Batch, Config, Method
+from methods.space import configure
+from study.data.dataset import Dataset, load, subset
+from study.learning.evaluate import Fitted, fit_frozen, fit_network, frozen_objective
+from study.learning.features import FrozenFeatures
+from study.learning.pretrain import Judgement, Place, Plan, pretrain, to_images
+from study.records import Budget, Epoch, Mode
+from study.seeds import derive
+from study.storage import checkpoints
+
+INSPECTED = 128  # validation images that a method is shown after each epoch
+OBJECTIVE_DRAWS = 3  # label subsets that a trial's objective is the mean of
+
+
+@dataclass(frozen=True)
+class Images:
+    """Where a worker finds the prepared images, and how they are split."""
+
+    folder: Path
+    seed: int
+    pool_limit: int | None
+
+
+@functools.lru_cache(maxsize=4)
+def _open(images: Images) -> Dataset:
+    return load(images.folder, seed=images.seed, pool_images=images.pool_limit)
+
+
+def _subset(images: Images, budget: Budget, draw: int) -> NDArray[np.int64]:
+    return subset(
+        _open(images),
+        draw=draw,
+        seed=images.seed,
+        fraction=budget.fraction,
+        labels_per_class=budget.labels_per_class,
+    )
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """One trial: what to train, and how its features are judged."""
+
+    images: Images
+    plan: Plan
+    budget: Budget  # labels of the objective
+    draws: int  # of the study
+    folder: Path  # of its checkpoints
+
+
+def run_pretraining(job: Pretraining, place: Place) -> Iterator[Epoch]:
+    """Pretrain, and yield each epoch with the validation accuracy of its frozen features."""
+    dataset = _open(job.images)
+    # A method that reads labels has spent its budget on draw 0: heads on other draws would see more labels.
+    draws = 1 if METHODS[job.plan.method].reads_labels else min(job.draws, OBJECTIVE_DRAWS)
+    subsets = [_subset(job.images, job.budget, draw) for draw in range(draws)]
+
+    def judge(method: Method) -> Judgement:
+        features = FrozenFeatures(method.encoder, dataset, [*subsets, dataset.validation], place.device)
+        accuracy = frozen_objective(features, subsets, dataset.validation, method.config.label_smoothing)
+        seen = _inspect(method, dataset, place.device)
+        rank = effective_rank(features.of(dataset.validation)[0]).item()
+        return Judgement(accuracy, {"effective_rank": rank} | seen.numbers, seen.figures)
+
+    yield from pretrain(job.plan, dataset, subsets[0], judge, place, job.folder)
+
+
+def _inspect(method: Method, dataset: Dataset, device: torch.device) -> Inspection:
+    """What the method shows of some validation images, from the same noise each time."""
+    places = dataset.validation[:INSPECTED]
+    images = to_images(torch.from_numpy(dataset.pixels[places]).to(device))
+    labels = torch.from_numpy(dataset.labels[places]).to(device)
+    method.eval()
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        return method.inspect(Batch(images, torch.arange(len(places), device=device), labels))
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """One classifier to fit: a mode, a label subset and its settings."""
+
+    mode: Mode
+    budget: Budget
+    draw: int
+    config: Config  # dropout, label smoothing; in the trained modes also batch size, augmentation and the head's lr
+    encoder_lr: float  # of the trained modes
+    test: bool  # False while tuning: the test images are not looked at
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """Classifiers that share an encoder."""
+
+    images: Images
+    encoder: str
+    tap: str | None
+    pretrained: Path | None  # folder of a saved encoder; None leaves it as it is drawn
+    classifiers: tuple[Classifier, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A classifier that was fitted to `labels` labels."""
+
+    classifier: Classifier
+    labels: int
+    fitted: Fitted
+
+
+def run_fitting(job: Fitting, place: Place) -> Iterator[Outcome]:
+    """Fit each classifier and yield it. The workers of a lane take turns, and rank 0 has them all."""
+    mine = [_fit(job, each, place) for each in job.classifiers[place.rank :: place.world]]
+    if place.world == 1:
+        yield from mine
+        return
+    everyone: list[list[Outcome]] = [[] for _ in range(place.world)]
+    dist.all_gather_object(everyone, list(mine))
+    yield from (outcome for outcomes in everyone for outcome in outcomes)
+
+
+def _fit(job: Fitting, each: Classifier, place: Place) -> Outcome:
+    dataset = _open(job.images)
+    chosen = _subset(job.images, each.budget, each.draw)
+    if each.mode in ("frozen", "random"):
+        features = _features(job, each.draw if each.mode == "random" else 0, place.device)
+        fitted = fit_frozen(features, chosen, dataset.validation, dataset.test, each.config.label_smoothing)
+    else:
+        fitted = fit_network(
+            _encoder(job, each.draw, each.config.dropout),
+            each.config,
+            each.encoder_lr,
+            dataset,
+            chosen,
+            seed=derive(job.seed, each.mode, each.draw),
+            device=place.device,
+            test=each.test,
+        )
+    return Outcome(each, len(chosen), fitted)
+
+
+@functools.lru_cache(maxsize=1)
+def _features(job: Fitting, draw: int, device: torch.device) -> FrozenFeatures:
+    dataset = _open(job.images)
+    encoder = _encoder(job, draw, dropout=0.0).to(device)
+    return FrozenFeatures(encoder, dataset, [dataset.train, dataset.validation, dataset.test], device)
+
+
+def _encoder(job: Fitting, draw: int, dropout: float) -> Encoder:
+    """The pretrained encoder, or an untrained one, another for each draw."""
+    _, size, _, channels = _open(job.images).pixels.shape
+    torch.manual_seed(derive(job.seed, "encoder", draw))
+    encoder = ENCODERS[job.encoder](channels, size, dropout).to(memory_format=torch.channels_last)
+    if job.tap is not None:
+        encoder.tap_at(job.tap)
+    if job.pretrained is not None:
+        checkpoints.load_encoder(job.pretrained, encoder)
+    return encoder
+
+
+def classifier_config(params: dict[str, int | float | str | bool]) -> Config:
+    """The five common settings among a trial's hyperparameters."""
+    common = Config.__dataclass_fields__
+    return configure(Config, {name: value for name, value in params.items() if name in common})

@@ -1,0 +1,217 @@
+"""The one training loop: a generator that yields an Epoch after each epoch. No Ray.
+
+Deterministic from (seed, epoch, rank); killed at any moment and called again, it goes on from its checkpoint to the
+same weights, bit for bit, and yields the epochs that it had finished once more, so a caller sees one whole sequence.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from methods import METHODS
+from methods.encoders import ENCODERS
+from methods.inspection import Figure
+from methods.method import HIDDEN, Batch, Method
+from methods.space import Value, configure
+from study.data.dataset import Dataset
+from study.records import Epoch
+from study.seeds import derive
+from study.storage import checkpoints
+
+_CPU = torch.device("cpu")
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer a finite number. Every worker of the trial raises it at the same step."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a piece of work runs: this worker of its lane, and its device."""
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = _CPU
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that shapes the weights of one pretraining, apart from the data."""
+
+    method: str
+    encoder: str
+    params: dict[str, Value]  # searched hyperparameters; the others keep their defaults
+    epochs: int
+    epoch_images: int  # images in one epoch, over all workers; the pool's own number makes it a whole pass
+    seed: int
+    tap: str | None = None  # the stage whose features are kept; None is the encoder's own choice
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is thought of a method after an epoch."""
+
+    objective: float  # the higher, the better
+    numbers: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, Figure] = field(default_factory=dict)
+
+
+def build(plan: Plan, dataset: Dataset) -> Method:
+    """The untrained method, its weights drawn from the plan's seed. Raises ValueError where parts do not fit."""
+    kind = METHODS[plan.method]
+    config = configure(kind.Config, plan.params)
+    _, size, _, channels = dataset.pixels.shape
+    torch.manual_seed(derive(plan.seed, "weights"))
+    encoder = ENCODERS[plan.encoder](channels, size, config.dropout)
+    if plan.tap is not None:
+        encoder.tap_at(plan.tap)
+    return kind(config, encoder, len(dataset.classes)).to(memory_format=torch.channels_last)
+
+
+def pretrain(
+    plan: Plan,
+    dataset: Dataset,
+    labelled: NDArray[np.int64],
+    judge: Callable[[Method], Judgement],
+    place: Place,
+    folder: Path | None = None,
+) -> Iterator[Epoch]:
+    """Train `plan.method` on the pool and yield each epoch.
+
+    `labelled` are the places in `dataset.pixels` whose labels a method that reads labels may see. `judge` scores
+    the method after each epoch, on rank 0. In `folder`, where given, are kept the state after the last epoch, the
+    encoder after the best one, and the figures of all. Raises DivergedError when the loss is not finite.
+    """
+    method = build(plan, dataset).to(place.device)
+    pool = Pool(dataset, labelled, place.device, labelled_only=method.reads_labels)
+    optimizer = method.optimizer()
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    history: list[Epoch] = []
+    if folder is not None:
+        history = checkpoints.restore(folder, method, optimizer)
+        yield from history
+    parallel: nn.Module = DistributedDataParallel(method) if place.world > 1 and method.trains else method
+    best = max((epoch.objective for epoch in history), default=-1.0)
+    for number in range(len(history), plan.epochs):
+        started = time.perf_counter()
+        terms, images_seen = (
+            _train_epoch(plan, number, method, parallel, optimizer, pool, place) if method.trains else ({}, 0)
+        )
+        trained = time.perf_counter() - started
+        judged = judge(method) if place.rank == 0 else Judgement(0.0)
+        epoch = Epoch(
+            epoch=number + 1,
+            loss=sum(terms.values()),
+            terms=terms,
+            objective=judged.objective,
+            seconds=time.perf_counter() - started,
+            images_seen=images_seen,
+            images_per_second=images_seen / trained,
+            numbers=judged.numbers,
+        )
+        history.append(epoch)
+        if folder is not None and place.rank == 0:
+            if judged.objective > best:
+                checkpoints.save_encoder(folder, method.encoder, plan)
+            checkpoints.save_figures(folder, number + 1, judged.figures)
+            checkpoints.save(folder, method, optimizer, history)
+        best = max(best, judged.objective)
+        yield epoch
+
+
+class Pool:
+    """The images that a pretraining sees, with the labels that it may see."""
+
+    def __init__(
+        self, dataset: Dataset, labelled: NDArray[np.int64], device: torch.device, labelled_only: bool
+    ) -> None:
+        self.device = device
+        self._pixels = dataset.pixels
+        self._places = np.sort(labelled) if labelled_only else dataset.pool
+        labels = np.full(len(dataset.pixels), HIDDEN, dtype=np.int64)
+        labels[labelled] = dataset.labels[labelled]
+        self._labels = labels[self._places]
+        self._resident: Tensor | None = None
+        if device.type == "cuda":  # uint8 on the device: no copy in the step
+            self._resident = torch.from_numpy(self._pixels[self._places]).to(device)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def batch(self, index: NDArray[np.int64]) -> Batch:
+        """The batch of the images at these places of the pool."""
+        where = torch.from_numpy(index).to(self.device, non_blocking=True)
+        if self._resident is not None:
+            pixels = self._resident[where]
+        else:
+            pixels = torch.from_numpy(self._pixels[self._places[index]])
+        labels = torch.from_numpy(self._labels[index]).to(self.device, non_blocking=True)
+        return Batch(to_images(pixels), where, labels)
+
+
+def to_images(pixels: Tensor) -> Tensor:
+    """uint8 (N, H, W, C) -> float in [0, 1], (N, C, H, W), channels_last, no copy but the conversion."""
+    return pixels.permute(0, 3, 1, 2).float().div_(255)
+
+
+def _train_epoch(
+    plan: Plan,
+    number: int,
+    method: Method,
+    parallel: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    pool: Pool,
+    place: Place,
+) -> tuple[dict[str, float], int]:
+    """One epoch: the mean of each loss term over steps and workers, and the images seen by all workers."""
+    torch.manual_seed(derive(plan.seed, "epoch", number, place.rank))  # dropout and views
+    method.begin_epoch(number, lambda: embed(method, pool))
+    method.train()
+    order = np.random.default_rng(derive(plan.seed, "order", number)).permutation(len(pool))
+    size = min(method.config.batch_size, len(pool)) // place.world  # a worker; `batch_size` is the whole step's
+    steps = max(1, min(plan.epoch_images, len(pool)) // (size * place.world))
+    sums: dict[str, Tensor] = {}
+    for step in range(steps):
+        share = method.rate((number + step / steps) / plan.epochs)
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * share
+        start = (step * place.world + place.rank) * size
+        losses: dict[str, Tensor] = parallel(pool.batch(order[start : start + size]))
+        optimizer.zero_grad()
+        torch.autograd.backward(torch.stack(list(losses.values())).sum())
+        optimizer.step()
+        for name, loss in losses.items():
+            sums[name] = sums.get(name, torch.zeros((), device=place.device)) + loss.detach()
+    means = torch.stack(list(sums.values())) / steps
+    if place.world > 1:
+        dist.all_reduce(means)
+        means /= place.world
+        for buffer in method.buffers():  # BatchNorm statistics differ between workers: keep those of rank 0
+            dist.broadcast(buffer, 0)
+    if not torch.isfinite(means).all():
+        terms = ", ".join(f"{name} {value:g}" for name, value in zip(sums, means.tolist(), strict=True))
+        raise DivergedError(f"the loss is not finite in epoch {number + 1} ({terms}); a smaller lr may help")
+    return dict(zip(sums, means.tolist(), strict=True)), steps * size * place.world
+
+
+def embed(method: Method, pool: Pool, batch_size: int = 256) -> Tensor:
+    """Features of the whole pool in pool order, (M, D), from the encoder in eval mode."""
+    method.eval()
+    with torch.inference_mode():
+        index = np.arange(len(pool))
+        parts = [
+            method.encoder(pool.batch(index[i : i + batch_size]).images, method.encoder.default_tap).flatten(1)
+            for i in range(0, len(pool), batch_size)
+        ]
+    return torch.cat(parts)

@@ -1,0 +1,184 @@
+"""Plots: accuracy against labels, and the tuning of a study."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from study.analysis.statistics import Mean
+from study.records import Trial
+from study.reporting.figures import (
+    CHARACTER,
+    ROW,
+    Figure,
+    Label,
+    Line,
+    Mark,
+    Scale,
+    Style,
+    Tick,
+    flowed,
+    hovers,
+    path_through,
+    round_steps,
+    spread,
+    thinned,
+)
+from study.reporting.wording import accuracy, percent
+
+_COLOURS = ("c0", "c1", "c2", "c3", "c4", "c5", "c6")  # templates/colours.css
+_MARGIN = 0.36  # of the width: where names beside the curves take more, they stand below
+_MARKS = ("circle", "square", "triangle", "cross")
+
+
+SUPERVISED, RANDOM = Style("ink", "diamond"), Style("quiet", "down", dashed=True)
+MODES = {
+    "frozen": Style("c0", "circle"),
+    "finetuned": Style("c1", "square"),
+    "supervised": SUPERVISED,
+    "random": RANDOM,
+}
+STATUSES = {"completed": Style("c0", "circle"), "pruned": Style("quiet", "triangle"), "failed": Style("c1", "cross")}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Accuracy against labels."""
+
+    label: str
+    style: Style
+    points: tuple[Mean, ...]  # by label count
+
+
+def method_styles(methods: Sequence[str]) -> dict[str, Style]:
+    """A colour and a mark for each method; 28 of them differ."""
+    return {
+        method: Style(_COLOURS[i % len(_COLOURS)], _MARKS[i % len(_MARKS)]) for i, method in enumerate(sorted(methods))
+    }
+
+
+def draw_curves(curves: Sequence[Curve], title: str, width: float) -> Figure:
+    """Accuracy against labels on a log axis: a line a curve, its 95 % band, its points and its name at the end."""
+    points = [point for curve in curves for point in curve.points]
+    counts = sorted({point.labels for point in points})
+    longest = 34 + CHARACTER * max(len(curve.label) for curve in curves)
+    beside = longest <= _MARGIN * width
+    below = [] if beside else flowed([curve.label for curve in curves], 8, width)
+    left, right, top = 48.0, width - (longest if beside else 12), 50.0
+    bottom = max(328.0, top + ROW * len(curves) if beside else 0)
+    height = bottom + (70 + ROW * (below[-1][1] + 1) if below else 62)
+    bounds = [b for p in points for b in (p.accuracy.low, p.accuracy.high, p.accuracy.mean) if b is not None]
+    y_values = round_steps(max(0.0, min(bounds)), min(1.0, max(bounds)))
+    y = Scale(y_values[0], y_values[-1], bottom, top)
+    log_x = Scale(math.log(counts[0]), math.log(counts[-1]), left + 14, right - 10)
+    places = {count: log_x(math.log(count)) for count in counts}
+    lines = tuple(Line(c.style, path_through(_middle(c, places, y)), path_through(_band(c, places, y))) for c in curves)
+    marks = tuple(Mark(c.style, *place) for c in curves for place in _middle(c, places, y))
+    ends = [_middle(curve, places, y)[-1] for curve in curves]
+    heights = spread([end_y for _, end_y in ends], top, bottom)
+    if beside:
+        labels = [Label(c.style, c.label, right + 16, at, e) for c, e, at in zip(curves, ends, heights, strict=True)]
+    else:
+        labels = [
+            Label(c.style, c.label, x, bottom + 54 + ROW * row, None) for c, (x, row) in zip(curves, below, strict=True)
+        ]
+    draws = sorted({point.accuracy.n for point in points})
+    n = str(draws[0]) if len(draws) == 1 else f"{draws[0]} to {draws[-1]}"
+    return Figure(
+        title=title,
+        note=f"Mean over n = {n} draws of the labels" + ("; band: 95 % t-interval" if draws[-1] > 1 else ""),
+        x_title="labels (log scale)",
+        y_title="test accuracy",
+        width=width,
+        height=height,
+        left=left,
+        right=right,
+        top=top,
+        bottom=bottom,
+        x_ticks=thinned([Tick(places[count], f"{count:,}") for count in counts]),
+        y_ticks=tuple(Tick(y(value), percent(value, 0)) for value in y_values),
+        lines=lines,
+        marks=marks,
+        labels=tuple(labels),
+        hovers=hovers(
+            [(places[count], "\n".join([f"{count:,} labels", *_told(curves, count)])) for count in counts], left, right
+        ),
+    )
+
+
+def draw_tuning(trials: Sequence[Trial], width: float) -> Figure | None:
+    """Best validation accuracy so far against trials, every trial marked by its status; None without a value."""
+    reached = [trial.objective for trial in trials if trial.objective is not None]
+    if not reached:
+        return None
+    height, left, right, top = 330.0, 48.0, width - 12, 68.0
+    bottom = height - 62
+    y_values = round_steps(min(reached), max(reached))
+    y = Scale(y_values[0], y_values[-1], bottom - 14, top)  # below: the failed trials
+    numbers = [trial.number for trial in trials]
+    x = Scale(min(numbers), max(numbers), left + 12, right - 12)
+    places = [(x(t.number), bottom - 2 if t.objective is None else y(t.objective)) for t in trials]
+    best: float | None = None
+    steps: list[tuple[float, float]] = []
+    for trial in trials:
+        if trial.status == "completed" and trial.objective is not None and (best is None or trial.objective > best):
+            steps += [(x(trial.number), y(best))] if best is not None else []
+            best = trial.objective
+            steps.append((x(trial.number), y(best)))
+    if best is not None:
+        steps.append((right - 12, y(best)))
+    names = [status for status in STATUSES if any(trial.status == status for trial in trials)]
+    starts = flowed(names, left + 12, right)
+    every = max(1, math.ceil(len(trials) / 10))
+    return Figure(
+        title="Tuning: best validation accuracy so far",
+        note="Line: best completed trial so far",
+        x_title="trial",
+        y_title="validation accuracy",
+        width=width,
+        height=height,
+        left=left,
+        right=right,
+        top=top,
+        bottom=bottom,
+        x_ticks=thinned([Tick(x(number), str(number)) for number in numbers[::every]]),
+        y_ticks=tuple(Tick(y(value), percent(value, 0)) for value in y_values),
+        lines=(Line(STATUSES["completed"], path_through(steps), ""),),
+        marks=tuple(Mark(STATUSES[t.status], *place) for t, place in zip(trials, places, strict=True)),
+        labels=tuple(Label(STATUSES[name], name, x, 52, None) for name, (x, _) in zip(names, starts, strict=True)),
+        hovers=hovers([(place[0], _trial_text(t)) for t, place in zip(trials, places, strict=True)], left, right),
+    )
+
+
+def _middle(curve: Curve, places: dict[int, float], y: Scale) -> list[tuple[float, float]]:
+    return [(places[point.labels], y(point.accuracy.mean)) for point in curve.points]
+
+
+def _band(curve: Curve, places: dict[int, float], y: Scale) -> list[tuple[float, float]]:
+    """Along the upper bounds and back along the lower; points without an interval are left out."""
+    known = [(places[p.labels], p.accuracy.low, p.accuracy.high) for p in curve.points]
+    upper = [(x, y(min(1.0, high))) for x, _, high in known if high is not None]
+    lower = [(x, y(max(0.0, low))) for x, low, _ in known if low is not None]
+    return upper + lower[::-1]
+
+
+def _told(curves: Sequence[Curve], count: int) -> list[str]:
+    found = [(point, curve) for curve in curves for point in curve.points if point.labels == count]
+    ordered = sorted(found, key=lambda item: -item[0].accuracy.mean)
+    return [f"{curve.label}: {accuracy(point.accuracy)}, n = {point.accuracy.n}" for point, curve in ordered]
+
+
+def _trial_text(trial: Trial) -> str:
+    reached = "no value" if trial.objective is None else percent(trial.objective, 1)
+    settings = [
+        f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}"
+        for name, value in trial.params.items()
+    ]
+    return "\n".join(
+        [
+            f"trial {trial.number}, {trial.status}: {reached}, {trial.epochs} epochs",
+            *settings,
+            *([trial.error] if trial.error else []),
+        ]
+    )

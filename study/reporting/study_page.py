@@ -1,0 +1,192 @@
+"""The report of one study: the answer, the curve, the search, its cost, and how to repeat it."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from methods.inspection import Figure
+from study.analysis.statistics import Comparison, Interval, Mean, Series, compare, means
+from study.records import Fit, Study, Trial, best_trial
+from study.reporting.figures import NARROW, WIDE
+from study.reporting.gallery import gallery
+from study.reporting.pages import Page, Picture, Section, Table
+from study.reporting.plots import MODES, Curve, draw_curves
+from study.reporting.search_sections import best_trials, cost, failures, space
+from study.reporting.wording import accuracy, listed, points, verdict
+from study.storage.tables import curves_frame
+
+CURVES_PICTURE = "curves.svg"
+_PRETRAINED = ("frozen", "finetuned")
+
+
+def study_page(
+    study: Study,
+    environment: Mapping[str, Any],
+    trials: Sequence[Trial],
+    fits: Sequence[Fit],
+    shown: Mapping[int, Mapping[str, Figure]],
+) -> Page:
+    """Everything a reader asks. `environment` is that of study.json, `shown` the best trial's figures by epoch."""
+    best = best_trial(trials)
+    curves = curves_frame(study, fits)
+    found = means(curves)
+    modes = [mode for mode in MODES if any(mean.series.mode == mode for mean in found)]
+    alone = Series(study.name, study.method, "supervised")
+    against = [(Series(study.name, study.method, mode), alone) for mode in modes if mode in _PRETRAINED]
+    comparisons = compare(curves, against)
+    sections = [
+        _curve(study, modes, found, comparisons) if found else None,
+        _labels(study),
+        gallery(best, shown) if best is not None else None,
+        best_trials(trials),
+        space(study, trials),
+        cost(study, trials, fits),
+        failures(trials),
+        _environment(environment),
+        _repeat(environment),
+    ]
+    return Page(
+        title=f"{study.name}: {study.method} on {study.dataset}",
+        lead=_answer(study, modes, found, comparisons),
+        sections=tuple(section for section in sections if section is not None),
+    )
+
+
+def _answer(
+    study: Study, modes: Sequence[str], found: Sequence[Mean], comparisons: Sequence[Comparison]
+) -> tuple[str, ...]:
+    if not found:
+        return ("The curve is not measured yet: the search has not ended, or was interrupted before it.",)
+    fraction = min((mean.fraction for mean in found), key=lambda f: abs(math.log(f / study.objective_fraction)))
+    here = {mean.series.mode: mean for mean in found if mean.fraction == fraction}
+    paired = {c.first.mode: c for c in comparisons if c.fraction == fraction}
+    sentences = []
+    for mode in (mode for mode in modes if mode in here and mode in _PRETRAINED):
+        sentence = (
+            f"With {_labels_text(here[mode], study)}, {study.method} {mode} reaches {accuracy(here[mode].accuracy)}"
+        )
+        if mode in paired:
+            sentence += f"; training on those labels alone reaches {accuracy(here['supervised'].accuracy)}"
+            sentence += f": {points(paired[mode].difference)}, {verdict(paired[mode])}"
+        sentences.append(sentence + ".")
+    if not sentences and "supervised" in here:
+        mean = here["supervised"]
+        sentences.append(f"With {_labels_text(mean, study)}, training on them alone reaches {accuracy(mean.accuracy)}.")
+    if "random" in here:
+        sentences.append(f"An untrained encoder, frozen, reaches {accuracy(here['random'].accuracy)} with them.")
+    if sentences and "supervised" not in modes:
+        sentences.append(
+            "What those labels give alone is not in this study: run --method supervised on the same data, then "
+            "python -m study.report sets the two side by side."
+        )
+    return (*sentences, *(_overall(mode, comparisons) for mode in modes if mode in paired))
+
+
+def _overall(mode: str, comparisons: Sequence[Comparison]) -> str:
+    """At which label counts a mode beats the labels alone."""
+    own = [c for c in comparisons if c.first.mode == mode]
+    groups = {
+        "better": [f"{c.labels:,}" for c in own if c.separated and c.difference.mean > 0],
+        "not separated": [f"{c.labels:,}" for c in own if not c.separated],
+        "worse": [f"{c.labels:,}" for c in own if c.separated and c.difference.mean < 0],
+    }
+    said = [
+        f"{name} at every label count" if len(counts) == len(own) else f"{name} with {listed(counts)} labels"
+        for name, counts in groups.items()
+        if counts
+    ]
+    return f"Over the whole curve, {mode} against those labels alone: {'; '.join(said)}."
+
+
+def _curve(study: Study, modes: Sequence[str], found: Sequence[Mean], comparisons: Sequence[Comparison]) -> Section:
+    places = sorted({(mean.fraction, mean.labels) for mean in found})
+    known = {(mean.series.mode, mean.fraction, mean.labels): mean.accuracy for mean in found}
+    rows = [
+        (
+            f"{labels:,}",
+            f"{labels / len(study.classes):.3g}",
+            f"{fraction:.3g}",
+            *(_cell(known.get((mode, fraction, labels)), study.draws) for mode in modes),
+        )
+        for fraction, labels in places
+    ]
+    tables = [Table(("labels", "a class", "fraction", *modes), tuple(rows))]
+    if comparisons:
+        columns = ("mode", "labels", "against those labels alone", "verdict")
+        against = [(c.first.mode, f"{c.labels:,}", points(c.difference), verdict(c)) for c in comparisons]
+        tables.append(Table(columns, tuple(against)))
+    curves = [Curve(mode, MODES[mode], tuple(m for m in found if m.series.mode == mode)) for mode in modes]
+    title = f"{study.method} on {study.dataset}"
+    picture = Picture(draw_curves(curves, title, WIDE), draw_curves(curves, title, NARROW), CURVES_PICTURE)
+    worst = 1.96 * math.sqrt(0.25 / study.test_images)
+    paragraphs = (
+        f"Accuracy on {study.test_images:,} test images, mean [95 % t-interval] over n = {study.draws} draws of the "
+        "labels unless a cell says otherwise. The draws vary which images are labelled and the seed of the fit, not "
+        "the pretraining and not the test images: with other test images all curves may lie up to some "
+        f"{100 * worst:.1f} points higher or lower. At fraction 1 all draws hold the same labels, and "
+        "only the seed of the fit varies.",
+        *(
+            [
+                "Differences are paired: both sides have the same labels in each draw. Separated means p < 0.05 in a "
+                f"paired t-test, Holm-corrected over all {len(comparisons)} comparisons of this study."
+            ]
+            if comparisons
+            else []
+        ),
+    )
+    return Section("Accuracy against labels", paragraphs, tuple(tables), (picture,))
+
+
+def _labels(study: Study) -> Section:
+    trained = round(study.objective_fraction * study.train_labels)
+    if study.validation_labels:
+        first = (
+            f"The search chose hyperparameters and epochs by accuracy on {study.validation_labels:,} labelled "
+            f"validation images, with about {trained:,} labels to learn from (fraction {study.objective_fraction:g}). "
+            f"The {study.validation_labels:,} labels come on top of the label counts above: whoever has only the "
+            "labels of the axis could not have tuned this way."
+        )
+    else:
+        first = (
+            "The search chose hyperparameters by cross-validation inside the label budget "
+            f"(about {trained:,} labels, fraction {study.objective_fraction:g}) and used no other labels."
+        )
+    second = (
+        f"Pretraining saw {study.pool_images:,} images without labels; {study.train_labels:,} of them are the labelled "
+        f"images that fraction 1 stands for. The {study.test_images:,} test images were used for the curve alone."
+    )
+    return Section("Which labels were used", (first, second))
+
+
+def _environment(environment: Mapping[str, Any]) -> Section | None:
+    rows = tuple(_flat("", {key: value for key, value in environment.items() if key != "command"}))
+    return Section("Where it ran", (), (Table(("what", "value"), rows),)) if rows else None
+
+
+def _repeat(environment: Mapping[str, Any]) -> Section | None:
+    command = environment.get("command")
+    if not command:
+        return None
+    return Section("How to repeat it", (), code=command if isinstance(command, str) else shlex.join(command))
+
+
+def _flat(prefix: str, value: object) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _flat(f"{prefix}.{key}" if prefix else str(key), item)
+    else:
+        text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        yield prefix, "none" if value is None else text or "none"
+
+
+def _cell(interval: Interval | None, draws: int) -> str:
+    if interval is None:
+        return ""
+    return accuracy(interval) + (f", n = {interval.n}" if interval.n != draws else "")
+
+
+def _labels_text(mean: Mean, study: Study) -> str:
+    return f"{mean.labels:,} labels ({mean.labels / len(study.classes):.3g} a class)"

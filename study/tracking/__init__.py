@@ -1,0 +1,1 @@
+"""MLflow: what is logged, and how it never stops a study."""
