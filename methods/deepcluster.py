@@ -1,10 +1,10 @@
 """deepcluster: cluster the encoder's own features, and learn to tell the clusters apart; over and over.
 
 Caron, Bojanowski, Joulin and Douze, "Deep Clustering for Unsupervised Learning of Visual Features", 2018: frozen
-AlexNet on ImageNet, conv1..conv5 12.9 29.2 38.2 39.8 36.1. From the source: PCA to 256, whitening, unit length and
-k-means before each epoch, a new head then, ten times as many clusters as classes, and SGD, without momentum in the
-head. Departures: the kept encoder reads images, not slopes, so Sobel filtering is a view, which a share `sobel` of the
-training images gets; where they draw images uniformly over clusters, an image here counts by the inverse size of its
+AlexNet on ImageNet, conv1..conv5 12.9 29.2 38.2 39.8 36.1. From the source: Sobel slopes as the encoder's input, PCA to
+256, whitening, unit length and k-means before each epoch, a new head then, ten times as many clusters as classes, and
+SGD, without momentum in the head. Departures: beside the two slopes the encoder sees their steepness, for it has three
+channels to read; where they draw images uniformly over clusters, an image here counts by the inverse size of its
 cluster, the same loss in expectation; what is clustered is the features that are kept, with no layer after them.
 """
 
@@ -50,10 +50,11 @@ class DeepCluster(Method):
         lr: float = between(0.05, 5e-3, 0.5, log=True)
         label_smoothing: float = between(0.0, 0.0, 0.3)
         clusters: int = among(100, (30, 100, 300))
-        sobel: float = between(0.5, 0.0, 1.0)  # share of the training images that are shown as slopes
+        sobel: bool = among(True, (True, False))  # the encoder sees slopes instead of colours, now and when it is used
 
     def __init__(self, config: Config, encoder: Encoder, classes: int) -> None:
         super().__init__(config, encoder, classes)
+        encoder.reads_slopes = config.sobel
         d, h, w = encoder.shape()
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(d * h * w, config.clusters))
         self.register_buffer("seed", torch.randint(2**31, ()))
@@ -106,7 +107,7 @@ class DeepCluster(Method):
         """Cross-entropy of the image's cluster: loss `cluster`."""
         targets = self.clusters[batch.index % len(self.clusters)]
         images = views.augment(batch.images, self.config.augmentation)
-        logits = self.head(self.encoder(_some_slopes(images, self.config.sobel)))  # (N, K)
+        logits = self.head(self.encoder(images))  # (N, K)
         losses = F.cross_entropy(logits, targets, label_smoothing=self.config.label_smoothing, reduction="none")
         rarity = len(self.clusters) / (self.config.clusters * self.sizes[targets])  # (N,), mean 1 over the pool
         return {"cluster": (rarity * losses).mean()}
@@ -126,18 +127,3 @@ def _overlap(one: Tensor, other: Tensor) -> Tensor:
     """How many images lie in each pair of groups, (A, B)."""
     a, b = int(one.max()) + 1, int(other.max()) + 1
     return (b * one + other).bincount(minlength=a * b).view(a, b)
-
-
-def _some_slopes(images: Tensor, share: float) -> Tensor:
-    """Replace a share of the images by their Sobel slopes: across, along and steepness where there is room for three.
-
-    Shape:
-        (N, C, H, W) -> (N, C, H, W) in [0, 1]; a grey image becomes its steepness
-    """
-    if share == 0:
-        return images
-    slopes = views.sobel(images)  # (N, 2, H, W)
-    steepness = (slopes - 0.5).square().sum(1, keepdim=True).mul(2).sqrt()
-    shown = torch.cat((slopes, steepness), 1)[:, 3 - images.shape[1] :]
-    chosen = torch.rand(len(images), 1, 1, 1, device=images.device) < share
-    return torch.where(chosen, shown, images).contiguous(memory_format=torch.channels_last)

@@ -216,6 +216,19 @@ def sobel(images: Tensor) -> Tensor:
     return slopes.div_(8).add_(0.5)
 
 
+def slopes(images: Tensor) -> Tensor:
+    """What is left of images without their colour: `sobel`, and how steep it is there as third channel.
+
+    Shape:
+        (N, C, H, W) -> (N, C, H, W) in [0, 1], laid out as the images are; of a grey image the steepness alone
+    """
+    found = sobel(images)  # (N, 2, H, W)
+    steepness = (found - 0.5).square().sum(1, keepdim=True).mul(2).sqrt()
+    seen = torch.cat((found, steepness), 1)[:, 3 - images.shape[1] :]
+    channels_last = images.is_contiguous(memory_format=torch.channels_last)
+    return seen.contiguous(memory_format=torch.channels_last) if channels_last else seen
+
+
 def _uniform(images: Tensor, rows: int, low: float, high: float, generator: Generator | None) -> Tensor:
     """Draw (rows, N) numbers, one row a parameter."""
     drawn = torch.rand(rows, len(images), generator=generator, device=images.device)

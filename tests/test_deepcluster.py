@@ -18,6 +18,7 @@ from methods.clustering import SAMPLE, cluster, kmeans, nearest, refill, whiten
 from methods.deepcluster import DeepCluster, moved, purity
 from methods.encoders import ENCODERS
 from methods.method import Batch
+from methods.views import slopes
 
 
 def blobs(count: int, dimensions: int, seed: int = 0) -> Tensor:
@@ -30,7 +31,7 @@ def blobs(count: int, dimensions: int, seed: int = 0) -> Tensor:
 
 def build(**settings: Any) -> DeepCluster:
     torch.manual_seed(0)
-    config = DeepCluster.Config(**{"augmentation": 0.0, "dropout": 0.0, "clusters": 8, "sobel": 0.0} | settings)
+    config = DeepCluster.Config(**{"augmentation": 0.0, "dropout": 0.0, "clusters": 8, "sobel": False} | settings)
     return DeepCluster(config, ENCODERS["convnet"](3, 24, 0.0), 10)
 
 
@@ -139,17 +140,24 @@ def test_the_head_has_no_momentum() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_slopes_of_a_flat_image_are_none(channels: int) -> None:
+def test_the_encoder_that_is_kept_sees_slopes(channels: int) -> None:
     torch.manual_seed(0)
-    encoder = ENCODERS["convnet"](channels, 24, 0.0)
-    seen: list[Tensor] = []
-    encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    method = DeepCluster(DeepCluster.Config(augmentation=0.0, sobel=1.0), encoder, 10)
-    method(Batch(torch.full((4, channels, 24, 24), 0.3), torch.arange(4), torch.zeros(4, dtype=torch.int64)))
-    inside = seen[-1][:, :, 1:-1, 1:-1]
-    steepness = inside[:, -1]
+    encoder = ENCODERS["convnet"](channels, 24, 0.0).eval()
+    DeepCluster(DeepCluster.Config(sobel=True), encoder, 10)
+    kept = ENCODERS["convnet"](channels, 24, 0.0).eval()
+    kept.load_state_dict(encoder.state_dict())
+    images = torch.rand(4, channels, 24, 24)
+    one, other = kept.stages["conv1"], kept(images, "conv1")
+    assert torch.equal(other, one((slopes(images) - 0.5) * 4))
+    assert torch.allclose(kept(images), encoder(images))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_slopes_of_a_flat_image_are_none(channels: int) -> None:
+    seen = slopes(torch.full((4, channels, 24, 24), 0.3))
+    steepness = seen[:, -1, 1:-1, 1:-1]
     assert torch.allclose(steepness, torch.zeros_like(steepness), atol=1e-6)
-    assert seen[-1].min() >= 0 and seen[-1].max() <= 1
+    assert seen.min() >= 0 and seen.max() <= 1
 
 
 def test_purity_and_moves_by_hand() -> None:

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from methods import METHODS
+from methods.deepcluster import DeepCluster
 from methods.encoders import ENCODERS
 from methods.inspection import SHOWN, Grid, Matrix
 from methods.method import HIDDEN, Batch, Method
@@ -128,6 +130,17 @@ def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(
     assert all(torch.equal(value, state[key]) for key, value in whole[-1].state_dict().items())
 
 
+def first_clusters(dataset: Dataset, place: Place) -> Tensor:
+    """The clusters of the pool before deepcluster's first step: the same weights, however many workers there are."""
+    plan = plan_for("deepcluster")
+    method = build(plan, dataset)
+    pool = Pool(dataset, dataset.train[:100], place.device, labelled_only=False)
+    torch.manual_seed(place.rank)  # the training loop seeds each worker differently
+    method.begin_epoch(0, lambda: embed(method, pool, place))
+    assert isinstance(method, DeepCluster)
+    return method.clusters
+
+
 def _replica(rank: int, dataset: Dataset, folder: Path) -> None:
     """One of two workers: trains every method, and leaves its weights in `folder`."""
     torch.set_num_threads(1)
@@ -146,6 +159,7 @@ def _replica(rank: int, dataset: Dataset, folder: Path) -> None:
             list(pretrain(plan_for(name), dataset, dataset.train[:100], no_judgement, Place(rank, 2)))
             weights = {key: value.contiguous() for key, value in built[-1].state_dict().items()}
             save_file(weights, folder / f"{name}-{rank}.safetensors")
+    save_file({"clusters": first_clusters(dataset, Place(rank, 2))}, folder / f"clusters-{rank}.safetensors")
     torch.distributed.destroy_process_group()
 
 
@@ -166,6 +180,13 @@ def replicas(photo_digits: Dataset, tmp_path_factory: pytest.TempPathFactory) ->
 def test_two_replicas_end_with_equal_weights(name: str, replicas: Path) -> None:
     first, second = (load_file(replicas / f"{name}-{rank}.safetensors") for rank in (0, 1))
     assert all(torch.equal(value, second[key]) for key, value in first.items())
+
+
+def test_two_workers_find_the_clusters_of_one(photo_digits: Dataset, replicas: Path) -> None:
+    alone = first_clusters(photo_digits, Place())
+    assert len(set(alone.tolist())) > 90
+    for rank in (0, 1):
+        assert torch.equal(load_file(replicas / f"clusters-{rank}.safetensors")["clusters"], alone)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -206,7 +227,10 @@ def test_features_are_read_where_the_plan_says(photo_digits: Dataset) -> None:
     assert build(PLAN, photo_digits).encoder.default_tap == "conv4"
     tapped = build(replace(PLAN, tap="conv2"), photo_digits).encoder
     pool = Pool(photo_digits, photo_digits.train[:20], torch.device("cpu"), labelled_only=True)
-    assert embed(build(replace(PLAN, tap="conv2"), photo_digits), pool).shape == (20, np.prod(tapped.shape("conv2")))
+    assert embed(build(replace(PLAN, tap="conv2"), photo_digits), pool, Place()).shape == (
+        20,
+        np.prod(tapped.shape("conv2")),
+    )
 
 
 def test_hidden_labels_never_enter_a_batch(photo_digits: Dataset) -> None:

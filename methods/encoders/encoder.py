@@ -7,6 +7,8 @@ import difflib
 import torch
 from torch import Tensor, nn
 
+from methods.views import slopes
+
 
 class Encoder(nn.Module):
     """A chain of named stages over images in [0, 1].
@@ -22,16 +24,29 @@ class Encoder(nn.Module):
         self.channels = channels  # C
         self.size = size  # H = W, pixels
         self.default_tap = default_tap or next(reversed(stages))
+        self.reads_slopes = False  # True: it sees views.slopes of the images; kept with the weights
 
     def forward(self, images: Tensor, tap: str | None = None) -> Tensor:
         """Run as far as the stage `tap` (the last stage unless told) and return its feature map."""
         self._check(tap)
-        x = centred(images)
+        x = self.read(images)
         for name, stage in self.stages.items():
             x = stage(x)
             if name == tap:
                 break
         return x
+
+    def read(self, images: Tensor) -> Tensor:
+        """What the first stage is given."""
+        return centred(slopes(images) if self.reads_slopes else images)
+
+    def get_extra_state(self) -> Tensor:
+        """Whether it reads slopes, as a tensor, which is all that a checkpoint holds."""
+        return torch.tensor(self.reads_slopes)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take back what `get_extra_state` gave."""
+        self.reads_slopes = bool(state)
 
     def tap_at(self, tap: str) -> None:
         """Make `tap` the default. Raises ValueError where there is no such stage."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from methods.encoders.encoder import Encoder, centred
+from methods.encoders.encoder import Encoder
 
 WIDTHS = (32, 64, 128)  # of down1..down3 and up3..up1; the bottom is twice the last
 BOTTOM = 256
@@ -17,7 +17,7 @@ class UNet(Encoder):
     def forward(self, images: Tensor, tap: str | None = None) -> Tensor:
         """Run as far as the stage `tap` (up1 unless told) and return its feature map."""
         self._check(tap)
-        x = centred(images)
+        x = self.read(images)
         skips: list[Tensor] = []
         for name, stage in self.stages.items():
             x = stage(x, skips.pop()) if name.startswith("up") else stage(x)

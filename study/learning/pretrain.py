@@ -176,7 +176,7 @@ def _train_epoch(
 ) -> tuple[dict[str, float], int]:
     """One epoch: the mean of each loss term over steps and workers, and the images seen by all workers."""
     torch.manual_seed(derive(plan.seed, "epoch", number, place.rank))  # dropout and views
-    method.begin_epoch(number, lambda: embed(method, pool))
+    method.begin_epoch(number, lambda: embed(method, pool, place))
     method.train()
     order = np.random.default_rng(derive(plan.seed, "order", number)).permutation(len(pool))
     size = min(method.config.batch_size, len(pool)) // place.world  # a worker; `batch_size` is the whole step's
@@ -205,13 +205,20 @@ def _train_epoch(
     return dict(zip(sums, means.tolist(), strict=True)), steps * size * place.world
 
 
-def embed(method: Method, pool: Pool, batch_size: int = 256) -> Tensor:
-    """Features of the whole pool in pool order, (M, D), from the encoder in eval mode."""
+def embed(method: Method, pool: Pool, place: Place, batch_size: int = 256) -> Tensor:
+    """Features of the whole pool in pool order, (M, D), from the encoder in eval mode.
+
+    Workers take turns at the batches, which are the same however many they are, and all get the whole.
+    """
     method.eval()
-    with torch.inference_mode():
-        index = np.arange(len(pool))
-        parts = [
-            method.encoder(pool.batch(index[i : i + batch_size]).images, method.encoder.default_tap).flatten(1)
-            for i in range(0, len(pool), batch_size)
-        ]
-    return torch.cat(parts)
+    starts = range(batch_size * place.rank, len(pool), batch_size * place.world)
+    d, h, w = method.encoder.shape(method.encoder.default_tap)
+    features = torch.zeros(len(pool), d * h * w, device=place.device)
+    with torch.no_grad():
+        for start in starts:
+            index = np.arange(start, min(start + batch_size, len(pool)))
+            mapped = method.encoder(pool.batch(index).images, method.encoder.default_tap)  # (n, D, h, w)
+            features[start : start + batch_size] = mapped.flatten(1)
+    if place.world > 1:
+        dist.all_reduce(features)  # the others' rows are zeros: the sum is exact
+    return features
