@@ -120,7 +120,7 @@ class Study:
     validation_labels: int  # labels that the search sees
     test_images: int
 
-    tap: str | None = None  # --tap: the encoder's stage whose features are read; None is the encoder's own choice
+    tap: str | None = None  # the encoder's stage whose features are read; None in studies that did not say
     grace_epochs: int = 1  # before which no trial is pruned
     modes: tuple[Mode, ...] = ()  # --modes: of the curve; empty is every one that makes sense
 

@@ -158,7 +158,7 @@ def _study(options: Options, method: str, built: Method, name: str, dataset: Dat
         train_labels=len(dataset.train),
         validation_labels=len(dataset.validation),
         test_images=len(dataset.test),
-        tap=options.tap,
+        tap=built.encoder.default_tap,
         grace_epochs=built.grace_epochs,
         modes=options.modes,
     )

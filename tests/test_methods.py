@@ -224,7 +224,7 @@ def test_an_encoder_that_no_step_trains_stays_as_it_was_drawn(photo_digits: Data
 
 
 def test_features_are_read_where_the_plan_says(photo_digits: Dataset) -> None:
-    assert build(PLAN, photo_digits).encoder.default_tap == "conv4"
+    assert build(PLAN, photo_digits).encoder.default_tap == "conv3"
     tapped = build(replace(PLAN, tap="conv2"), photo_digits).encoder
     pool = Pool(photo_digits, photo_digits.train[:20], torch.device("cpu"), labelled_only=True)
     assert embed(build(replace(PLAN, tap="conv2"), photo_digits), pool, Place()).shape == (
