@@ -28,7 +28,7 @@ ROOMS = (
 # Third-party packages that only some modules of `study` may import, and `methods` never.
 KEPT_TO = {
     "ray": {"cluster.runtime", "cluster.mailbox", "cluster.trial_actor", "cluster.lanes", "cluster.search"},
-    "optuna": {"cluster.search"},
+    "optuna": {"cluster.search", "analysis.importance"},
     "mlflow": {"tracking.store"},
     "pyarrow": {"storage.tables", "data.parquet_images"},
     "pandas": {"storage.tables", "analysis.statistics", "report", "reporting.comparison_page", "reporting.study_page"},

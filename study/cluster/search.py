@@ -12,25 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 from optuna.trial import TrialState
 from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search import Searcher
 
 from methods import METHODS
-from methods.space import Among, Range, Value, defaults, searched
+from methods.space import Value, defaults, searched
+from study.analysis.importance import distribution
+from study.analysis.rungs import REDUCTION
 from study.cluster.mailbox import Job, Lane
 from study.cluster.trial_actor import TrialOnLane
 from study.records import Epoch, Started, Study, Trial
 from study.seeds import derive
 
-REDUCTION = 4  # ASHA keeps one in so many at each rung; rungs lie at 1, 4, 16 ... epochs
 RANDOM_TRIALS = 10  # before TPE has something to learn from
 STATES = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
@@ -77,7 +72,7 @@ class Proposals(Searcher):
         super().__init__(metric="objective", mode="max")
         self._study = study
         self._make_job = make_job
-        self._space = {name: _distribution(r) for name, r in searched(METHODS[study.method].Config).items()}
+        self._space = {name: distribution(r) for name, r in searched(METHODS[study.method].Config).items()}
         self._optuna = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler())
         self._watch = watch
         self._free = list(range(lanes))
@@ -196,14 +191,6 @@ class Proposals(Searcher):
             distributions=self._space,
             intermediate_values={epoch.epoch: epoch.objective for epoch in trial.history},
         )
-
-
-def _distribution(range_: Range) -> BaseDistribution:
-    if isinstance(range_, Among):
-        return CategoricalDistribution(range_.choices)
-    if isinstance(range_.low, int) and isinstance(range_.high, int):
-        return IntDistribution(range_.low, range_.high, log=range_.log)
-    return FloatDistribution(range_.low, range_.high, log=range_.log)
 
 
 def trial_seed(study: Study, number: int) -> int:
