@@ -31,7 +31,10 @@ KEPT_TO = {
     "optuna": {"cluster.search", "analysis.importance"},
     "mlflow": {"tracking.store"},
     "pyarrow": {"storage.tables", "data.parquet_images"},
-    "pandas": {"storage.tables", "analysis.statistics", "report", "reporting.comparison_page", "reporting.study_page"},
+    "pandas": {
+        *("storage.tables", "analysis.statistics", "analysis.savings"),
+        *("report", "reporting.comparison_page", "reporting.study_page"),
+    },
     "rich": {"terminal.display"},
 }
 

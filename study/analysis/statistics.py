@@ -14,6 +14,7 @@ from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.stats import t as student
 
 CONFIDENCE = 0.95
@@ -78,8 +79,17 @@ def t_interval(values: Sequence[float]) -> Interval:
     mean = float(np.mean(values))
     if n == 1:
         return Interval(mean, None, None, n)
-    half = float(student.ppf((1 + CONFIDENCE) / 2, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    half = float(half_width(np.asarray(values)))
     return Interval(mean, mean - half, mean + half, n)
+
+
+def half_width(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Half the 95 % t-interval of the mean over the first axis, (n, ...) to (...); NaN for one value."""
+    n = len(values)
+    if n == 1:
+        return np.full(values.shape[1:], np.nan)
+    half: NDArray[np.float64] = student.ppf((1 + CONFIDENCE) / 2, n - 1) * np.std(values, axis=0, ddof=1) / math.sqrt(n)
+    return half
 
 
 def means(curves: pd.DataFrame) -> list[Mean]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from study.analysis.savings import LabelsNeeded
 from study.analysis.statistics import Comparison, Interval
 
 
@@ -33,6 +34,22 @@ def verdict(comparison: Comparison) -> str:
         return "not separated (one draw)" if comparison.difference.n == 1 else "not separated (draws do not vary)"
     p = "p < 0.0001" if comparison.p < 1e-4 else f"p = {comparison.p:.2g}"
     return f"{'separated' if comparison.separated else 'not separated'} ({p})"
+
+
+def equals(needed: LabelsNeeded, first: str, second: str) -> str:
+    """`rotnet frozen with 63 labels equals supervised with 171 [130, 240]`; what no fit has reached is `more than`."""
+    said = f"{first} with {needed.labels:,} labels equals {second} with {_labels(needed.needed, needed)}"
+    if needed.n == 1:
+        return f"{said} [no interval]"
+    if needed.low is None:  # both bounds lie beyond the curve
+        return f"{said}, by the whole interval"
+    return f"{said} [{_labels(needed.low, needed)}, {_labels(needed.high, needed)}]"
+
+
+def _labels(count: float | None, needed: LabelsNeeded) -> str:
+    if count is None:
+        return f"more than {needed.most:,}"
+    return f"{needed.least:,} or fewer" if count <= needed.least else f"{round(count):,}"
 
 
 def duration(seconds: float) -> str:
