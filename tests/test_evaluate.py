@@ -26,7 +26,7 @@ def frozen(dataset: Dataset, chosen: Encoder) -> Fitted:
     places = [dataset.train, dataset.validation, dataset.test]
     features = FrozenFeatures(chosen, dataset, places, CPU)
     labelled = subset(dataset, draw=0, seed=0, fraction=0.2)
-    return fit_frozen(features, labelled, dataset.validation, dataset.test, 0.0)
+    return fit_frozen(features, [labelled], dataset.validation, dataset.test, 0.0)[0]
 
 
 def trained(dataset: Dataset) -> Fitted:

@@ -22,6 +22,7 @@ from methods.method import Batch, Config
 from methods.supervised import Supervised
 from study.data.dataset import Dataset
 from study.learning.features import FrozenFeatures, Score, score
+from study.learning.heads import settings
 from study.learning.pretrain import Pool, to_images
 from study.seeds import derive
 
@@ -40,12 +41,21 @@ class Fitted:
     seconds: float
 
 
-def fit_frozen(features: FrozenFeatures, subset: Places, validation: Places, test: Places, smoothing: float) -> Fitted:
-    """A linear head on fixed features of the images at `subset`; validation chooses its penalty."""
+def fit_frozen(
+    features: FrozenFeatures, subsets: Sequence[Places], validation: Places, test: Places, smoothing: float
+) -> list[Fitted]:
+    """A linear head on fixed features for each label subset, all fitted together; validation chooses its penalty.
+
+    The seconds of each are its share of the whole.
+    """
     started = time.perf_counter()
-    on_validation, on_test = features.scores(subset, (validation, test), smoothing)
-    best = max(range(len(on_validation)), key=lambda penalty: on_validation[penalty].accuracy)
-    return Fitted(on_validation[best], on_test[best], time.perf_counter() - started)
+    scored = []
+    for heads in features.heads(subsets, settings(smoothing)):
+        found = features.scores(heads, validation)
+        best = max(range(len(found)), key=lambda place: found[place].accuracy)
+        scored.append((found[best], *features.scores(heads.only(best), test)))
+    seconds = (time.perf_counter() - started) / max(1, len(scored))
+    return [Fitted(on_validation, on_test, seconds) for on_validation, on_test in scored]
 
 
 def frozen_objective(
@@ -53,7 +63,8 @@ def frozen_objective(
 ) -> float:
     """What a search maximises: validation accuracy of linear heads, the mean over `subsets`, at the best penalty."""
     accuracies = [
-        [each.accuracy for each in features.scores(subset, (validation,), smoothing)[0]] for subset in subsets
+        [found.accuracy for found in features.scores(heads, validation)]
+        for heads in features.heads(subsets, settings(smoothing))
     ]  # subsets x penalties
     return float(np.mean(accuracies, axis=0).max())
 

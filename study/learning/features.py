@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from methods.encoders import Encoder
 from study.data.dataset import Dataset
-from study.learning.heads import fit_linear
+from study.learning.heads import LinearHeads, Setting, fit_linear
 from study.learning.pretrain import to_images
 
 MOST_DIMENSIONS = 4096  # larger feature maps are averaged over space until they fit
@@ -56,7 +56,7 @@ def score(logits: Tensor, labels: Tensor) -> Score:
 
 
 class FrozenFeatures:
-    """An encoder's features of all labelled images, computed once; a linear head for any label subset."""
+    """An encoder's features of all labelled images, computed once; linear heads for any label subsets."""
 
     def __init__(
         self, encoder: Encoder, dataset: Dataset, places: Sequence[NDArray[np.int64]], device: torch.device
@@ -71,17 +71,18 @@ class FrozenFeatures:
 
     def of(self, places: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Features (n, D) and labels (n,) of some of the images."""
-        rows = torch.from_numpy(self._row[places]).to(self._features.device)
+        rows = self._rows(places)
         return self._features[rows], self._labels[rows]
 
-    def scores(
-        self, subset: NDArray[np.int64], evaluated: Sequence[NDArray[np.int64]], smoothing: float
-    ) -> list[list[Score]]:
-        """Fit heads to `subset`; for each set of images in `evaluated`, the score of each penalty's head."""
-        features, labels = self.of(subset)
-        head = fit_linear(features, labels, self._classes, smoothing=smoothing)
-        answers = []
-        for places in evaluated:
-            features, labels = self.of(places)
-            answers.append([score(logits, labels) for logits in head.logits(features)])
-        return answers
+    def heads(self, subsets: Sequence[NDArray[np.int64]], chosen: Sequence[Setting]) -> list[LinearHeads]:
+        """The linear heads of each label subset, one a setting, all fitted together."""
+        rows = [self._rows(places) for places in subsets]
+        return fit_linear(self._features, self._labels, rows, self._classes, chosen)
+
+    def scores(self, heads: LinearHeads, places: NDArray[np.int64]) -> list[Score]:
+        """How well each of the heads does on some of the images."""
+        features, labels = self.of(places)
+        return [score(logits, labels) for logits in heads.logits(features)]
+
+    def _rows(self, places: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(self._row[places]).to(self._features.device)

@@ -1,97 +1,155 @@
-"""Heads: linear classifiers on fixed features, all penalties at once.
+"""Heads: linear classifiers on fixed features, those of all label subsets and all settings at once.
 
-Multinomial logistic regression with an L2 penalty, solved by accelerated steps under Boehning's fixed bound of the
-Hessian (Boehning, "Multinomial logistic regression algorithm", 1992). In the eigenbasis of the features that bound is
-diagonal, so an iteration is two matrix products for all penalties together, without step sizes or line searches.
+Multinomial logistic regression with an L2 penalty. A subset's own features span few directions, so each problem is
+solved in the eigenbasis of what it has seen, which changes nothing of the minimum and makes small subsets cheap.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from study.learning.logistic import TOLERANCE, Problems, solve
 
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # L2 penalties that validation chooses from
-_ITERATIONS = 200
+_PADDED = 1.3  # a subset is solved together with those that have at most so many times its rows
+_MOST_NUMBERS = 50_000_000  # scores solved together, 200 MB; a larger subset is solved alone
 
 
 @dataclass(frozen=True)
-class LinearHead:
-    """Fitted problems over one feature space: P penalties of one label subset.
+class Setting:
+    """What shapes a linear head beside its labels."""
+
+    penalty: float  # L2
+    smoothing: float = 0.0  # share of the uniform distribution in the targets
+
+
+def settings(smoothing: float, penalties: Sequence[float] = PENALTIES) -> tuple[Setting, ...]:
+    """One setting a penalty."""
+    return tuple(Setting(penalty, smoothing) for penalty in penalties)
+
+
+@dataclass(frozen=True)
+class LinearHeads:
+    """The heads of one label subset, one a setting.
 
     Shape:
-        features (M, D) -> logits (P, M, K)
+        features (M, D) -> logits (S, M, K)
     """
 
-    mean: Tensor  # (D,)
-    scale: Tensor  # scalar
-    basis: Tensor  # (D, R): orthogonal directions that the features span
-    weights: Tensor  # (R + 1, P, K); the last row is the bias
+    weights: Tensor  # (S, K, D)
+    bias: Tensor  # (S, K)
+    scale: float  # root mean square norm of the subset's centred features, in whose units penalties are
+    gradient: Tensor  # (S,): norm of the loss's gradient, in the same units
 
     def logits(self, features: Tensor) -> Tensor:
-        """Class scores of each penalty's head."""
-        coordinates = _with_bias(((features - self.mean) / self.scale) @ self.basis)  # (M, R + 1)
-        scores = coordinates @ self.weights.flatten(1)  # (M, P * K)
-        return scores.view(len(features), *self.weights.shape[1:]).transpose(0, 1)
+        """Class scores of each setting's head."""
+        scores = features @ self.weights.flatten(0, 1).T + self.bias.flatten()  # (M, S * K)
+        return scores.view(len(features), *self.bias.shape).transpose(0, 1)
+
+    def only(self, place: int) -> LinearHeads:
+        """The head of one setting."""
+        one = slice(place, place + 1)
+        return replace(self, weights=self.weights[one], bias=self.bias[one], gradient=self.gradient[one])
 
 
 def fit_linear(
-    features: Tensor, labels: Tensor, classes: int, penalties: tuple[float, ...] = PENALTIES, smoothing: float = 0.0
-) -> LinearHead:
-    """Fit one head a penalty to the same labelled features.
+    features: Tensor,
+    labels: Tensor,
+    subsets: Sequence[Tensor],
+    classes: int,
+    chosen: Sequence[Setting],
+    tolerance: float = TOLERANCE,
+) -> list[LinearHeads]:
+    """Fit the heads of each subset, whose rows of `features` it names; a subset that comes twice is fitted once.
 
     The minimised loss is mean cross-entropy + penalty / 2 * |weights|^2 on features centred and divided by their root
-    mean square norm; the bias is not penalised. `smoothing` mixes that share of the uniform distribution into the
-    targets.
+    mean square norm; the bias is not penalised.
 
     Shape:
-        features (n, D), labels (n,) int64
+        features (N, D), labels (N,) int64, each subset (n,) int64
     """
-    n = len(features)
-    mean = features.mean(0)
-    centred = features - mean
-    scale = centred.square().sum(1).mean().sqrt().clamp_min(1e-8)
-    centred = centred / scale
-    basis, spread = _eigenbasis(centred)  # (D, R), (R,): weights outside the span of the features stay zero
-    x = _with_bias(centred @ basis)  # (n, R + 1), orthogonal columns
-    targets = torch.full((n, classes), smoothing / classes, device=x.device)
-    targets[torch.arange(n, device=x.device), labels] += 1 - smoothing
-
-    strength = torch.tensor(penalties, device=x.device)[None, :, None]  # (1, P, 1)
-    penalised = torch.cat([torch.ones_like(spread), spread.new_zeros(1)])[:, None, None]  # (R + 1, 1, 1)
-    # Boehning: the Hessian is at most (1/2) X'X / n; X'X is diagonal here. The bias column has squared norm n.
-    curvature = 0.5 * torch.cat([spread, spread.new_full((1,), float(n))])[:, None, None] / n
-    step = 1 / (curvature + strength * penalised)
-
-    weights = x.new_zeros(x.shape[1], len(penalties), classes)  # (R + 1, P, K): all penalties in one matrix product
-    previous = weights
-    momentum = 1.0
-    for _ in range(_ITERATIONS):
-        following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
-        ahead = weights + (momentum - 1) / following * (weights - previous)
-        scores = (x @ ahead.flatten(1)).view(n, *ahead.shape[1:])  # (n, P, K)
-        error = scores.softmax(-1) - targets[:, None]
-        gradient = (x.T @ error.flatten(1)).view_as(ahead) / n + strength * penalised * ahead
-        previous, weights = weights, ahead - step * gradient
-        # Restart the acceleration of a problem that it drives uphill (O'Donoghue and Candes, 2015).
-        uphill = ((ahead - weights) * (weights - previous)).sum((0, 2), keepdim=True) > 0
-        previous = torch.where(uphill, weights, previous)
-        momentum = following
-    return LinearHead(mean, scale, basis, weights)
+    rows = [subset.sort().values for subset in subsets]  # the order of the labels changes nothing
+    names = [tuple(each.tolist()) for each in rows]
+    spans = {name: _Span.of(features[each], labels[each]) for name, each in dict(zip(names, rows, strict=True)).items()}
+    found: dict[tuple[int, ...], LinearHeads] = {}
+    for group in _alike({name: span.coordinates.shape for name, span in spans.items()}, len(chosen) * classes):
+        problems = _problems([spans[name] for name in group], classes, chosen)
+        solutions = solve(problems, tolerance)
+        for place, name in enumerate(group):
+            weights, bias = spans[name].lift(solutions.weights[place], solutions.bias[place])
+            found[name] = LinearHeads(weights, bias, spans[name].scale.item(), solutions.gradient[place])
+    return [found[name] for name in names]
 
 
-def _eigenbasis(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Principal directions of centred features and the squared length along each: (n, D) -> (D, R), (R,)."""
-    if x.shape[0] < x.shape[1]:
-        values, vectors = torch.linalg.eigh(x @ x.T)
-        kept = values > values[-1] * 1e-6
-        values, vectors = values[kept], vectors[:, kept]
-        return x.T @ (vectors / values.sqrt()), values
-    values, vectors = torch.linalg.eigh(x.T @ x)
+@dataclass(frozen=True)
+class _Span:
+    """A subset in the coordinates of the directions that its centred, scaled features span."""
+
+    coordinates: Tensor  # (n, R), orthogonal columns
+    labels: Tensor  # (n,)
+    mean: Tensor  # (D,)
+    scale: Tensor  # scalar
+    directions: tuple[Tensor, ...]  # whose product is (R, D)
+
+    @classmethod
+    def of(cls, features: Tensor, labels: Tensor) -> _Span:
+        mean = features.mean(0)
+        centred = features - mean
+        scale = centred.square().sum(1).mean().sqrt().clamp_min(1e-8)
+        centred = centred / scale
+        if centred.shape[0] < centred.shape[1]:
+            values, vectors = _eigen(centred @ centred.T)
+            lengths = values.sqrt()
+            return cls(vectors * lengths, labels, mean, scale, ((vectors / lengths).T, centred))
+        _, vectors = _eigen(centred.T @ centred)
+        return cls(centred @ vectors, labels, mean, scale, (vectors.T,))
+
+    def lift(self, weights: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights (S, K, R) and bias (S, K) as they act on the features themselves: (S, K, D), (S, K)."""
+        weights = weights[..., : self.coordinates.shape[1]] / self.scale
+        for factor in self.directions:
+            weights = weights @ factor
+        return weights, bias - weights @ self.mean
+
+
+def _eigen(moments: Tensor) -> tuple[Tensor, Tensor]:
+    """The eigenvalues that are not rounding, (R,), and their vectors, (n, R)."""
+    values, vectors = torch.linalg.eigh(moments)
     kept = values > values[-1] * 1e-6
-    return vectors[:, kept], values[kept]
+    return values[kept], vectors[:, kept]
 
 
-def _with_bias(x: Tensor) -> Tensor:
-    return torch.cat([x, x.new_ones(len(x), 1)], 1)
+def _alike(shapes: dict[tuple[int, ...], torch.Size], width: int) -> Iterator[list[tuple[int, ...]]]:
+    """Groups of subsets of about the same size, by name: what is solved together is padded to the largest."""
+    group: list[tuple[int, ...]] = []
+    for name in sorted(shapes, key=lambda name: sum(shapes[name])):
+        numbers = (len(group) + 1) * width * sum(shapes[name])
+        if group and (sum(shapes[name]) > _PADDED * sum(shapes[group[0]]) or numbers > _MOST_NUMBERS):
+            yield group
+            group = []
+        group.append(name)
+    if group:
+        yield group
+
+
+def _problems(spans: Sequence[_Span], classes: int, chosen: Sequence[Setting]) -> Problems:
+    """Pad the subsets to one shape, and smooth their labels."""
+    first = spans[0].coordinates
+    most = max(len(span.coordinates) for span in spans)
+    widest = max(span.coordinates.shape[1] for span in spans)
+    coordinates = first.new_zeros(len(spans), most, widest)
+    share = first.new_zeros(len(spans), most)
+    targets = first.new_zeros(len(spans), len(chosen), classes, most)
+    smoothing = first.new_tensor([setting.smoothing for setting in chosen])[:, None, None]  # (S, 1, 1)
+    for place, span in enumerate(spans):
+        n, directions = span.coordinates.shape
+        coordinates[place, :n, :directions] = span.coordinates
+        share[place, :n] = 1 / n
+        hot = F.one_hot(span.labels, classes).T.to(first)  # (K, n)
+        targets[place, :, :, :n] = (1 - smoothing) * hot + smoothing / classes
+    return Problems(coordinates, share, targets, first.new_tensor([setting.penalty for setting in chosen]))

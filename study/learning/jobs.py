@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,7 +128,7 @@ class Outcome:
 
 def run_fitting(job: Fitting, place: Place) -> Iterator[Outcome]:
     """Fit each classifier and yield it. The workers of a lane take turns, and rank 0 has them all."""
-    mine = [_fit(job, each, place) for each in job.classifiers[place.rank :: place.world]]
+    mine = _fit(job, job.classifiers[place.rank :: place.world], place.device)
     if place.world == 1:
         yield from mine
         return
@@ -136,31 +137,44 @@ def run_fitting(job: Fitting, place: Place) -> Iterator[Outcome]:
     yield from (outcome for outcomes in everyone for outcome in outcomes)
 
 
-def _fit(job: Fitting, each: Classifier, place: Place) -> Outcome:
-    dataset = _open(job.images)
-    chosen = _subset(job.images, each.budget, each.draw)
-    if each.mode in ("frozen", "random"):
-        features = _features(job, each.draw if each.mode == "random" else 0, place.device)
-        fitted = fit_frozen(features, chosen, dataset.validation, dataset.test, each.config.label_smoothing)
-    else:
-        fitted = fit_network(
-            _encoder(job, each.draw, each.config.dropout),
-            each.config,
-            each.encoder_lr,
-            dataset,
-            chosen,
-            seed=derive(job.seed, each.mode, each.draw),
-            device=place.device,
-            test=each.test,
-        )
-    return Outcome(each, len(chosen), fitted)
+def _fit(job: Fitting, classifiers: Sequence[Classifier], device: torch.device) -> Iterator[Outcome]:
+    """Those that share features together, then the trained ones one by one."""
+    together: dict[tuple[int, float], list[Classifier]] = defaultdict(list)
+    for each in classifiers:
+        if each.mode in ("frozen", "random"):
+            together[each.draw if each.mode == "random" else 0, each.config.label_smoothing].append(each)
+    for (draw, smoothing), group in together.items():
+        yield from _fit_frozen(job, draw, smoothing, group, device)
+    for each in classifiers:
+        if each.mode not in ("frozen", "random"):
+            yield _fit_network(job, each, device)
 
 
-@functools.lru_cache(maxsize=1)
-def _features(job: Fitting, draw: int, device: torch.device) -> FrozenFeatures:
+def _fit_frozen(
+    job: Fitting, draw: int, smoothing: float, group: Sequence[Classifier], device: torch.device
+) -> Iterator[Outcome]:
     dataset = _open(job.images)
     encoder = _encoder(job, draw, dropout=0.0).to(device)
-    return FrozenFeatures(encoder, dataset, [dataset.train, dataset.validation, dataset.test], device)
+    subsets = [_subset(job.images, each.budget, each.draw) for each in group]
+    features = FrozenFeatures(encoder, dataset, [*subsets, dataset.validation, dataset.test], device)
+    fitted = fit_frozen(features, subsets, dataset.validation, dataset.test, smoothing)
+    for each, labelled, found in zip(group, subsets, fitted, strict=True):
+        yield Outcome(each, len(labelled), found)
+
+
+def _fit_network(job: Fitting, each: Classifier, device: torch.device) -> Outcome:
+    labelled = _subset(job.images, each.budget, each.draw)
+    fitted = fit_network(
+        _encoder(job, each.draw, each.config.dropout),
+        each.config,
+        each.encoder_lr,
+        _open(job.images),
+        labelled,
+        seed=derive(job.seed, each.mode, each.draw),
+        device=device,
+        test=each.test,
+    )
+    return Outcome(each, len(labelled), fitted)
 
 
 def _encoder(job: Fitting, draw: int, dropout: float) -> Encoder:
