@@ -77,10 +77,10 @@ def _compare(dataset: Dataset) -> None:
         differences = (theirs.accuracies - accuracies).abs()
         distinct = len({tuple(sorted(each.tolist())) for each in subsets})
         print(
-            f"heads ratio {theirs.seconds / ours:.1f}  scikit-learn one by one {theirs.seconds:.1f} s (tol {tolerance:g}, "
-            f"gradient at most {theirs.gradient:.1g}), batched {ours:.2f} s (gradient at most {worst:.1g}); "
-            f"{theirs.seconds_of_distinct / ours:.1f} over the {distinct} subsets that differ; largest difference in test "
-            f"accuracy {differences.max():.4f}, mean {differences.mean():.5f} ({len(test)} images); "
+            f"heads ratio {theirs.seconds / ours:.1f}  scikit-learn one by one {theirs.seconds:.1f} s (tol "
+            f"{tolerance:g}, gradient at most {theirs.gradient:.1g}), batched {ours:.2f} s (gradient at most "
+            f"{worst:.1g}); {theirs.seconds_of_distinct / ours:.1f} over the {distinct} subsets that differ; largest "
+            f"difference in test accuracy {differences.max():.4f}, mean {differences.mean():.5f} ({len(test)} images); "
             f"n = {accuracies.numel()} heads: {len(FRACTIONS)} fractions x {DRAWS} draws x {len(chosen)} penalties on "
             f"{len(features):,} labels and {features.shape[1]:,} features; CPU seconds of one thread, "
             f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}, "
