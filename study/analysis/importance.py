@@ -26,7 +26,7 @@ from study.records import Trial
 from study.seeds import derive
 
 LEAST_TRIALS = 10  # with a value; fewer say nothing about five settings
-RESAMPLES = 20
+RESAMPLES = 10
 _TREES, _TREES_OF_RESAMPLE = 64, 8
 
 
@@ -36,8 +36,8 @@ class Importance:
 
     setting: str
     share: float
-    low: float  # of the shares over bootstrap resamples of the trials, the 5th percentile
-    high: float  # and the 95th
+    low: float  # the lowest of the shares over bootstrap resamples of the trials
+    high: float  # and the highest
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def importances(
         return None
     own, values = [trial for trial, _ in usable], np.array([value for _, value in usable])
     shares = _shares(settings, own, values, _TREES, derive(seed, "importance") % 2**32)
-    if shares is None or not shares.any():
+    if shares is None:
         return None
     random = np.random.default_rng(derive(seed, "importance resamples"))
     resampled = []
@@ -72,7 +72,7 @@ def importances(
             settings, [own[i] for i in drawn], values[drawn], _TREES_OF_RESAMPLE, int(random.integers(2**32))
         )
         resampled += [] if found is None else [found]
-    low, high = np.quantile(resampled or [shares], (0.05, 0.95), axis=0)
+    low, high = np.min([shares, *resampled], axis=0), np.max([shares, *resampled], axis=0)
     together = [
         Importance(setting.name, float(share), float(a), float(b))
         for setting, share, a, b in zip(settings, shares, low, high, strict=True)
@@ -98,10 +98,16 @@ def _value(trial: Trial, epoch: int | None) -> float:
 def _shares(
     settings: Sequence[Setting], trials: Sequence[Trial], values: NDArray[np.float64], trees: int, seed: int
 ) -> NDArray[np.float64] | None:
-    """The share of each setting, (settings,), not made to add up to one: the rest is interactions."""
+    """The share of each setting, (settings,), not made to add up to one: the rest is interactions.
+
+    None where no tree has any variance, as values or settings do not vary.
+    """
+    varied = [setting.name for setting in settings if len({trial.params[setting.name] for trial in trials}) > 1]
+    if not varied or np.ptp(values) == 0:
+        return None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize")
-    space = {setting.name: distribution(setting.range) for setting in settings}
+    space = {setting.name: distribution(setting.range) for setting in settings if setting.name in varied}
     for trial, value in zip(trials, values, strict=True):
         params = {name: trial.params[name] for name in space}
         study.add_trial(optuna.trial.create_trial(params=params, distributions=space, value=float(value)))
@@ -110,9 +116,9 @@ def _shares(
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # normalize
         try:
             found = optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)
-        except RuntimeError:  # no tree has any variance: values or settings do not vary
+        except RuntimeError:  # what differs was in no tree's sample
             return None
-    return np.array([found[setting.name] for setting in settings])
+    return np.array([found.get(setting.name, 0.0) for setting in settings])
 
 
 def _explained(settings: Sequence[Setting], trials: Sequence[Trial], values: NDArray[np.float64], seed: int) -> float:

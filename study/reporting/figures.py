@@ -14,6 +14,8 @@ from itertools import pairwise
 WIDE, NARROW = 720.0, 360.0  # user units: a page and a telephone
 CHARACTER = 6.8  # user units, a generous mean at 12 px
 ROW = 17.0  # between two lines of text
+PANEL = 300.0  # user units: one of several small figures side by side
+RAMP = ("r0", "r1", "r2", "r3", "r4", "r5", "r6")  # templates/colours.css: from the lowest value to the highest
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Line:
     style: Style
     path: str
     band: str
+    text: str = ""  # what it tells under the pointer
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,28 @@ class Mark:
     style: Style
     x: float
     y: float
+    text: str = ""  # what it tells under the pointer
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A filled rectangle, in a colour of the ramp."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    colour: str
+
+
+@dataclass(frozen=True)
+class Text:
+    """A few words anywhere; `anchor` is start, middle or end."""
+
+    text: str
+    x: float
+    y: float
+    anchor: str = "start"
 
 
 @dataclass(frozen=True)
@@ -91,6 +116,8 @@ class Figure:
     marks: tuple[Mark, ...]
     labels: tuple[Label, ...]
     hovers: tuple[Hover, ...]
+    cells: tuple[Cell, ...] = ()
+    texts: tuple[Text, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,6 +133,12 @@ class Scale:
         """The place of `value`, to a tenth of a unit."""
         share = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
         return round(self.start + share * (self.end - self.start), 1)
+
+
+def shade(value: float, low: float, high: float) -> str:
+    """The ramp's colour for a value between two others, in equal steps of value."""
+    share = (value - low) / (high - low) if high > low else 0.5
+    return RAMP[min(len(RAMP) - 1, max(0, int(share * len(RAMP))))]
 
 
 def path_through(points: Iterable[tuple[float, float]]) -> str:

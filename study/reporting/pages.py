@@ -79,6 +79,7 @@ class Section:
     pictures: tuple[Picture, ...] = ()
     code: str = ""
     photos: tuple[Photo, ...] = ()
+    panels: tuple[Figure, ...] = ()  # small figures side by side, after the pictures; not in Markdown
 
 
 @dataclass(frozen=True)

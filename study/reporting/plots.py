@@ -147,7 +147,7 @@ def draw_tuning(trials: Sequence[Trial], width: float) -> Figure | None:
         lines=(Line(STATUSES["completed"], path_through(steps), ""),),
         marks=tuple(Mark(STATUSES[t.status], *place) for t, place in zip(trials, places, strict=True)),
         labels=tuple(Label(STATUSES[name], name, x, 52, None) for name, (x, _) in zip(names, starts, strict=True)),
-        hovers=hovers([(place[0], _trial_text(t)) for t, place in zip(trials, places, strict=True)], left, right),
+        hovers=hovers([(place[0], trial_text(t)) for t, place in zip(trials, places, strict=True)], left, right),
     )
 
 
@@ -169,7 +169,8 @@ def _told(curves: Sequence[Curve], count: int) -> list[str]:
     return [f"{curve.label}: {accuracy(point.accuracy)}, n = {point.accuracy.n}" for point, curve in ordered]
 
 
-def _trial_text(trial: Trial) -> str:
+def trial_text(trial: Trial) -> str:
+    """What a trial was and reached, for its hover."""
     reached = "no value" if trial.objective is None else percent(trial.objective, 1)
     settings = [
         f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}"

@@ -14,6 +14,7 @@ from study.reporting.figures import NARROW, WIDE
 from study.reporting.gallery import gallery
 from study.reporting.pages import Page, Picture, Section, Table
 from study.reporting.plots import MODES, Curve, draw_curves
+from study.reporting.search_explained import search_explained
 from study.reporting.search_sections import best_trials, cost, failures, space
 from study.reporting.wording import accuracy, listed, points, verdict
 from study.storage.tables import curves_frame
@@ -43,6 +44,7 @@ def study_page(
         gallery(best, shown) if best is not None else None,
         best_trials(trials),
         space(study, trials),
+        *search_explained(study, trials),
         cost(study, trials, fits),
         failures(trials),
         _environment(environment),

@@ -1,6 +1,6 @@
-// Shows each strip's <title> beside the pointer; without JavaScript the browser shows it as its own tooltip.
+// Shows the <title> of each strip, mark and line beside the pointer; without JavaScript the browser shows it as its own tooltip.
 const tip = document.getElementById("tip");
-for (const strip of document.querySelectorAll(".hover")) {
+for (const strip of document.querySelectorAll(".hover, .told")) {
   const title = strip.querySelector("title");
   const text = title.textContent;
   title.remove();
