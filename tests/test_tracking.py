@@ -125,14 +125,16 @@ def test_the_curve_lies_on_the_parent_run_with_the_labels_as_step(uri: str) -> N
 def test_files_of_a_study_become_artifacts_beside_the_database(uri: str, tmp_path: Path) -> None:
     folder = tmp_path / "study"
     (folder / "checkpoints").mkdir(parents=True)
+    (folder / "figures").mkdir()
+    (folder / "figures" / "samples.png").write_bytes(b"PNG")
     (folder / "report.md").write_text("# Report")
     (folder / "trials.parquet.tmp").write_text("half")
     (folder / "checkpoints" / "weights").write_text("large")
     with Tracker(uri, STUDY) as tracker:
         tracker.log_files(folder)
     parent = runs(uri)[STUDY.name]
-    assert [file.path for file in client(uri).list_artifacts(parent.info.run_id)] == ["report.md"]
-    assert [path.name for path in (tmp_path / "mlartifacts").rglob("*.*")] == ["report.md"]
+    assert [file.path for file in client(uri).list_artifacts(parent.info.run_id)] == ["figures", "report.md"]
+    assert {path.name for path in (tmp_path / "mlartifacts").rglob("*.*")} == {"samples.png", "report.md"}
 
 
 def test_an_interrupted_study_leaves_nothing_running(uri: str) -> None:

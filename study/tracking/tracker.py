@@ -32,6 +32,7 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; MLflow's own 120, seven times over, would hold up a study's end
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }
+_FIGURES = "figures"  # folder of the images that report.md shows
 _RETRY = 15.0  # seconds between attempts while the study runs
 _LAST_RETRY = 0.5  # seconds between attempts while `close` waits
 
@@ -81,9 +82,9 @@ class Tracker:
         self._notes.put(curve_measured(points))
 
     def log_files(self, folder: Path) -> None:
-        """Copy the tables, figures and reports that lie directly in `folder` to the parent run."""
+        """Copy the tables and reports that lie directly in `folder`, and its folder of figures, to the parent run."""
         files = (path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix != ".tmp")
-        self._notes.put(Note(None, now(), files=tuple(files)))
+        self._notes.put(Note(None, now(), files=(*files, folder / _FIGURES)))
 
     def close(self, ending: Ending = "FINISHED", patience: float = 10.0) -> None:
         """End the parent run, and as KILLED any trial still under way.
