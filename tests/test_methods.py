@@ -233,6 +233,13 @@ def test_features_are_read_where_the_plan_says(photo_digits: Dataset) -> None:
     )
 
 
+@pytest.mark.parametrize(("name", "batch_size"), [("rotnet", 32), ("rotnet", 48), ("supervised", 64)])
+def test_all_methods_see_as_many_images_in_an_epoch(name: str, batch_size: int, photo_digits: Dataset) -> None:
+    plan = replace(plan_for(name), params={"batch_size": batch_size}, epochs=1, epoch_images=290)
+    (epoch,) = train(plan, photo_digits, [])  # supervised has 100 images to see them in
+    assert abs(epoch.images_seen - 290) <= batch_size / 2
+
+
 def test_hidden_labels_never_enter_a_batch(photo_digits: Dataset) -> None:
     paid = photo_digits.train[:100]
     pool = Pool(photo_digits, paid, torch.device("cpu"), labelled_only=False)

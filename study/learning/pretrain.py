@@ -6,6 +6,7 @@ same weights, bit for bit, and yields the epochs that it had finished once more,
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -52,7 +53,9 @@ class Plan:
     encoder: str
     params: dict[str, Value]  # searched hyperparameters; the others keep their defaults
     epochs: int
-    epoch_images: int  # images in one epoch, over all workers; the pool's own number makes it a whole pass
+    epoch_images: (
+        int  # images in one epoch, over all workers, to the nearest whole batch; more than there are come again
+    )
     seed: int
     tap: str | None = None  # the stage whose features are kept; None is the encoder's own choice
 
@@ -178,9 +181,12 @@ def _train_epoch(
     torch.manual_seed(derive(plan.seed, "epoch", number, place.rank))  # dropout and views
     method.begin_epoch(number, lambda: embed(method, pool, place))
     method.train()
-    order = np.random.default_rng(derive(plan.seed, "order", number)).permutation(len(pool))
+    rng = np.random.default_rng(derive(plan.seed, "order", number))
     size = min(method.config.batch_size, len(pool)) // place.world  # a worker; `batch_size` is the whole step's
-    steps = max(1, min(plan.epoch_images, len(pool)) // (size * place.world))
+    whole = size * place.world
+    steps = max(1, round(plan.epoch_images / whole))
+    passes = math.ceil(steps * whole / len(pool))  # several where few images are labelled and no other may be seen
+    order = np.concatenate([rng.permutation(len(pool)) for _ in range(passes)])
     sums: dict[str, Tensor] = {}
     for step in range(steps):
         share = method.rate((number + step / steps) / plan.epochs)
