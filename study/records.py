@@ -79,6 +79,7 @@ class Fit:
     top5: float  # in [0, 1]
     trial_id: str | None  # whose encoder; None where none was pretrained
     seconds: float
+    repeat: int = 0  # which pretraining of that trial's settings: 0 is the trial's own, others have other seeds
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ class Study:
     tap: str | None = None  # the encoder's stage whose features are read; None in studies that did not say
     grace_epochs: int = 1  # before which no trial is pruned
     modes: tuple[Mode, ...] = ()  # --modes: of the curve; empty is every one that makes sense
+    repeats: int = 1  # pretrainings of the best trial's settings that the curve rests on, its own among them
 
     @property
     def budgets(self) -> tuple[Budget, ...]:

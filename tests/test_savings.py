@@ -21,13 +21,13 @@ Draws = list[list[float]]  # accuracy by draw and label count
 def made(curves: dict[Series, Draws], counts: tuple[int, ...] = COUNTS) -> pd.DataFrame:
     """Rows of curves.parquet, as far as these functions read them; NaN is a fit that is missing."""
     rows = [
-        (s.study, "images", s.method, s.mode, labels / 160, labels, draw, "test", accuracy)
+        (s.study, "images", s.method, s.mode, labels / 160, labels, 0, draw, "test", accuracy)
         for s, table in curves.items()
         for draw, row in enumerate(table)
         for labels, accuracy in zip(counts, row, strict=True)
         if not math.isnan(accuracy)
     ]
-    names = ["study", "dataset", "method", "mode", "fraction", "labels", "draw", "split", "accuracy"]
+    names = ["study", "dataset", "method", "mode", "fraction", "labels", "repeat", "draw", "split", "accuracy"]
     return pd.DataFrame(rows, columns=names)
 
 
@@ -141,6 +141,29 @@ def test_the_interval_of_labels_covers_the_truth_in_95_of_100_studies() -> None:
         assert found.low is not None
         covered += found.low <= 40 * math.sqrt(2) <= (found.high or math.inf)
     assert covered / studies == pytest.approx(0.95, abs=3 * math.sqrt(0.05 * 0.95 / studies))
+
+
+def test_other_pretrainings_widen_the_interval_of_labels_and_of_the_area() -> None:
+    shifts = (0.0, 0.02, -0.01)
+    supervised, once = made({SUPERVISED: rising(0.2, *shifts)}), made({FROZEN: rising(0.3, *shifts[::-1])})
+    others = [made({FROZEN: rising(0.3 + more, *shifts[::-1])}).assign(repeat=r) for r, more in ((1, 0.02), (2, -0.02))]
+    widths, areas_found = [], []
+    for curves in ([once, supervised], [once, *others, supervised]):
+        together = pd.concat(curves, ignore_index=True)
+        found = labels_needed(together, FROZEN, SUPERVISED, 40)
+        assert found is not None
+        assert found.low is not None
+        assert found.high is not None
+        assert found.needed == pytest.approx(80)
+        widths.append(math.log(found.high / found.low))
+        areas_found.append(areas(together, [FROZEN])[FROZEN])
+    assert widths[1] > widths[0] * 1.2
+    one, three = areas_found
+    assert one.low is not None
+    assert three.low is not None
+    assert (one.repeats, three.repeats) == (1, 3)
+    assert one.mean == pytest.approx(three.mean)
+    assert three.low < one.low
 
 
 def test_the_sentence_says_what_the_labels_are_worth() -> None:

@@ -51,7 +51,7 @@ def test_holm_counts_only_what_was_tested_and_stops_at_one() -> None:
 
 
 def test_identical_methods_are_separated_anywhere_in_at_most_5_of_100_studies() -> None:
-    studies, fractions = 1000, len(made_up.FRACTIONS)
+    studies, fractions = 400, len(made_up.FRACTIONS)
     curves = made({"frozen": (0.4, 0.9), "finetuned": (0.4, 0.9)})  # a row a mode, fraction and draw
     random = np.random.default_rng(0)
     wrong = 0

@@ -22,7 +22,9 @@ TRIALS = (
     "param.batch_size param.lr param.dropout param.augmentation param.label_smoothing param.copies"
 )
 HISTORY = "trial epoch loss loss.rotation objective seconds images_per_second number.effective_rank"
-CURVES = "study dataset method mode fraction labels labels_per_class draw seed split accuracy top5 trial_id seconds"
+CURVES = (
+    "study dataset method mode fraction labels labels_per_class repeat draw seed split accuracy top5 trial_id seconds"
+)
 
 
 def write(folder: Path) -> None:

@@ -1,7 +1,6 @@
 """Savings: the area under a curve, and how many labels one series needs to do what another does with fewer.
 
-Both follow the curves along log(labels). A place with a single draw counts for all draws: with all labels every draw is
-the same. Otherwise only draws that are measured at every place count.
+Both follow the curves along log(labels), over the draws and repeats that are measured at every label count.
 """
 
 from __future__ import annotations
@@ -14,11 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-from study.analysis.statistics import Interval, Series, half_width, t_interval
+from study.analysis.crossed import Grid, Reals, half_width, parts, same_draws
+from study.analysis.statistics import Interval, Series, grids, interval
 
 _STEPS = 200  # between two label counts: bounds are found to half a percent where labels grow threefold
-
-_Reals = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -55,16 +53,16 @@ def areas(curves: pd.DataFrame, series: Sequence[Series]) -> dict[Series, Interv
     """Area under test accuracy against log(labels), as a share of the largest possible: 1 is all right everywhere.
 
     It is the mean height of the curve between the label counts that all of `series` have, so only the areas of one call
-    may be compared. The interval is over draws, one area a draw. Series without a common label count, or without a
-    draw that has them all, are left out.
+    may be compared. The interval is over draws and repeats, one area each. Series without a common label count, or
+    without a draw that has them all, are left out.
     """
-    measured = {each: _measured(curves, each) for each in series}
-    common = sorted(set.intersection(*(set(places) for places in measured.values()))) if measured else []
+    measured = _by_labels(curves)
+    counts = sorted(set.intersection(*(set(measured.get(each, {})) for each in series))) if series else []
     found = {}
-    for each in series:
-        table = _table({labels: measured[each][labels] for labels in common})
+    for each in series if counts else ():
+        table = _stack(same_draws([measured[each][labels] for labels in counts]))
         if table.size:
-            found[each] = t_interval(_mean_height(common, table).tolist())
+            found[each] = interval(_mean_height(counts, table))
     return found
 
 
@@ -73,64 +71,55 @@ def labels_needed(curves: pd.DataFrame, first: Series, second: Series, labels: i
 
     The curve of `second` is the isotonic regression of its means: more labels do not hurt. `needed` is where it reaches
     the mean of `first`, linear in log(labels) between two counts. The interval holds the counts at which the paired
-    t-test over draws does not tell the two apart (Fieller's way to an interval of a ratio, 1954): each draw follows the
-    curve with its own deviation, so what the draws share is taken out. A bootstrap over five draws is too narrow.
+    t-test does not tell the two apart (Fieller's way to an interval of a ratio, 1954): each draw follows the curve with
+    its own deviation, so what the draws share is taken out. A bootstrap over five draws is too narrow.
     """
-    target, reference = _measured(curves, first).get(labels), _measured(curves, second)
-    if not target or not reference:
+    measured = _by_labels(curves)
+    ours, theirs = measured.get(first, {}), measured.get(second, {})
+    if labels not in ours or not theirs:
         return None
-    counts = sorted(reference)
-    table = _table({0: target} | {count: reference[count] for count in counts})  # (D, 1 + P)
-    if not table.size:
+    counts = sorted(theirs)
+    given, *heights = same_draws([ours[labels], *(theirs[count] for count in counts)])
+    goal, reference = given.accuracy, _stack(heights)  # (R, D), (S, D, P)
+    if not reference.size:
         return None
-    goal, heights = table[:, :1], table[:, 1:]
-    rising = isotonic_regression(heights.mean(0)).x
+    rising = isotonic_regression(reference.mean((0, 1))).x
     steps = np.geomspace(counts[0], counts[-1], _STEPS * len(counts))
-    grid = np.unique(np.concatenate([steps, np.array(counts)]))  # (G,), in labels
-    heights = heights - heights.mean(0) + rising
-    along = np.stack([np.interp(np.log(grid), np.log(counts), row) for row in heights])  # (D, G)
-    accuracy, n = float(goal.mean()), len(table)
-    difference = along - goal
-    mean, half = difference.mean(0), half_width(difference)
+    along = np.unique(np.concatenate([steps, np.array(counts)]))  # (L,), in labels
+    risen = reference - reference.mean((0, 1)) + rising
+    curve = np.apply_along_axis(lambda row: np.interp(np.log(along), np.log(counts), row), 2, risen)  # (S, D, L)
+    difference = curve.mean((0, 1)) - goal.mean()
+    n = goal.shape[1]
     low = high = None
     if n > 1:
-        low = _first(grid, mean + half >= 0)  # fewer labels are surely too few
-        high = _first(grid, np.minimum.accumulate((mean - half > 0)[::-1])[::-1])  # from here on, surely too many
-    return LabelsNeeded(
-        first, labels, accuracy, second, _reached(counts, rising, accuracy), low, high, counts[0], counts[-1], n
-    )
+        half = half_width(parts(curve, goal[:, :, None]))
+        low = _first(along, difference + half >= 0)  # fewer labels are surely too few
+        high = _first(along, np.minimum.accumulate((difference - half > 0)[::-1])[::-1])  # from here on, too many
+    accuracy = float(goal.mean())
+    reached = _reached(counts, rising, accuracy)
+    return LabelsNeeded(first, labels, accuracy, second, reached, low, high, counts[0], counts[-1], n)
 
 
-def _measured(curves: pd.DataFrame, series: Series) -> dict[int, dict[int, float]]:
-    """Test accuracy by labels, then by draw."""
-    rows = curves[(curves["split"] == "test") & (curves["study"] == series.study)]
-    rows = rows[(rows["method"] == series.method) & (rows["mode"] == series.mode)]
-    found: dict[int, dict[int, float]] = {}
-    for labels, draw, accuracy in rows[["labels", "draw", "accuracy"]].itertuples(index=False):
-        found.setdefault(int(labels), {})[int(draw)] = float(accuracy)
-    return found
+def _by_labels(curves: pd.DataFrame) -> dict[Series, dict[int, Grid]]:
+    return {s: {labels: each for (_, labels), each in places.items()} for s, places in grids(curves).items()}
 
 
-def _table(places: dict[int, dict[int, float]]) -> _Reals:
-    """Accuracy by draw and place, (D, P): the draws that all places have, where they have more than one."""
-    several = [set(draws) for draws in places.values() if len(draws) > 1]
-    if not places or not several:
-        return np.array([[next(iter(draws.values())) for draws in places.values()]] if places else [])
-    common = sorted(set.intersection(*several))
-    rows = [[draws[d] if len(draws) > 1 else next(iter(draws.values())) for draws in places.values()] for d in common]
-    return np.array(rows)
+def _stack(places: Sequence[Grid]) -> Reals:
+    """Accuracy by repeat, draw and place, (R, D, P), of places with the same draws; of the repeats that all have."""
+    common = sorted(set.intersection(*(set(each.repeats) for each in places)))
+    return np.stack([each.accuracy[[each.repeats.index(r) for r in common]] for each in places], axis=2)
 
 
-def _mean_height(counts: Sequence[int], table: _Reals) -> _Reals:
-    """Mean height of each row of (D, P) over log(labels): its area by trapezoids, by the width of all."""
+def _mean_height(counts: Sequence[int], table: Reals) -> Reals:
+    """Mean height of (..., P) over log(labels), (...): the area by trapezoids, divided by its width."""
     if len(counts) == 1:
-        return table[:, 0]
+        return table[..., 0]
     x = np.log(counts)
-    height: _Reals = np.trapezoid(table, x, axis=1) / (x[-1] - x[0])
+    height: Reals = np.trapezoid(table, x, axis=-1) / (x[-1] - x[0])
     return height
 
 
-def _reached(counts: Sequence[int], rising: _Reals, accuracy: float) -> float | None:
+def _reached(counts: Sequence[int], rising: Reals, accuracy: float) -> float | None:
     """The fewest labels with which a rising curve reaches an accuracy."""
     if rising[-1] < accuracy:
         return None
@@ -141,6 +130,6 @@ def _reached(counts: Sequence[int], rising: _Reals, accuracy: float) -> float | 
     return float(counts[after - 1] * (counts[after] / counts[after - 1]) ** share)
 
 
-def _first(grid: _Reals, holds: NDArray[np.bool_]) -> float | None:
+def _first(grid: Reals, holds: NDArray[np.bool_]) -> float | None:
     """The first number of labels at which something holds."""
     return float(grid[int(np.argmax(holds))]) if holds.any() else None

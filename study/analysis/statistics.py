@@ -1,35 +1,33 @@
-"""Statistics over the curves: intervals over draws, paired comparisons, and when two curves are separated.
+"""Statistics over the curves: intervals over draws and repeats, paired comparisons, and when two curves are separated.
 
-What varies between draws is which images are labelled and the seed of the fit. The test images, the pretraining's seed
-and the search are the same in all draws, so no interval here speaks about them. The correction is Holm's, "A simple
-sequentially rejective multiple test procedure" (1979).
+What varies between draws is which images are labelled and the seed of the fit. What varies between repeats is the seed
+of the pretraining; with one repeat no interval speaks about it. The test images and the search are the same in all. The
+correction is Holm's, "A simple sequentially rejective multiple test procedure" (1979).
 """
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.stats import t as student
 
-CONFIDENCE = 0.95
+from study.analysis.crossed import CONFIDENCE, Grid, Reals, grid, half_width, p_value, parts, same_draws
+
 _KEYS = ["study", "dataset", "method", "mode", "fraction", "labels"]
-_NO_SPREAD = 1e-12  # accuracies are fractions: below this, differences between draws are rounding
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its t-interval; one draw has none."""
+    """A mean with its 95 % t-interval; one draw has none, unless it is all there is and repeats vary it."""
 
     mean: float
     low: float | None
     high: float | None
-    n: int
+    n: int  # draws
+    repeats: int = 1
 
 
 @dataclass(frozen=True, order=True)
@@ -41,12 +39,12 @@ class Series:
     mode: str
 
 
-_Draws = dict[Series, dict[tuple[float, int], dict[int, float]]]  # by fraction and labels, then by draw: accuracy
+_Grids = dict[Series, dict[tuple[float, int], Grid]]  # by fraction and labels
 
 
 @dataclass(frozen=True)
 class Mean:
-    """One point of a curve: test accuracy over the draws."""
+    """One point of a curve: test accuracy over the draws and repeats."""
 
     series: Series
     dataset: str
@@ -57,14 +55,14 @@ class Mean:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two series at one label count: `first` minus `second` over the draws that both have."""
+    """Two series at one label count: `first` minus `second` over the draws that both have, and the repeats of each."""
 
     first: Series
     second: Series
     fraction: float
     labels: int
     difference: Interval
-    p: float | None  # two-sided, Holm-corrected; None without two draws or without any spread between them
+    p: float | None  # two-sided, Holm-corrected; None where nothing was measured twice, or does not vary
 
     @property
     def separated(self) -> bool:
@@ -73,23 +71,19 @@ class Comparison:
 
 
 def t_interval(values: Sequence[float]) -> Interval:
-    """The mean and its two-sided 95 % t-interval."""
-    n = len(values)
-    assert n > 0, "a mean needs a value"
-    mean = float(np.mean(values))
-    if n == 1:
-        return Interval(mean, None, None, n)
-    half = float(half_width(np.asarray(values)))
-    return Interval(mean, mean - half, mean + half, n)
+    """The mean of some draws and its two-sided 95 % t-interval."""
+    assert values, "a mean needs a value"
+    return interval(np.array([values]))
 
 
-def half_width(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Half the 95 % t-interval of the mean over the first axis, (n, ...) to (...); NaN for one value."""
-    n = len(values)
-    if n == 1:
-        return np.full(values.shape[1:], np.nan)
-    half: NDArray[np.float64] = student.ppf((1 + CONFIDENCE) / 2, n - 1) * np.std(values, axis=0, ddof=1) / math.sqrt(n)
-    return half
+def interval(first: Reals, second: Reals | None = None, *, all_labels: bool = False) -> Interval:
+    """The mean of repeats x draws (R, D) and its 95 % t-interval; or that of its difference to others (S, D)."""
+    mean = float(first.mean() if second is None else first.mean() - second.mean())
+    repeats = max(len(first), 1 if second is None else len(second))
+    if not (found := parts(first, second, all_labels=all_labels)):
+        return Interval(mean, None, None, first.shape[1], repeats)
+    half = float(half_width(found))
+    return Interval(mean, mean - half, mean + half, first.shape[1], repeats)
 
 
 def means(curves: pd.DataFrame) -> list[Mean]:
@@ -100,20 +94,22 @@ def means(curves: pd.DataFrame) -> list[Mean]:
     found = []
     for _, group in curves[curves["split"] == "test"].groupby(_KEYS, sort=True):
         row = group.iloc[0]
+        fraction, labels = float(row["fraction"]), int(row["labels"])
         series = Series(row["study"], row["method"], row["mode"])
-        accuracy = t_interval(group["accuracy"].tolist())
-        found.append(Mean(series, row["dataset"], float(row["fraction"]), int(row["labels"]), accuracy))
+        measured = grids(group)[series][fraction, labels]
+        accuracy = interval(measured.accuracy, all_labels=measured.all_labels)
+        found.append(Mean(series, row["dataset"], fraction, labels, accuracy))
     return found
 
 
 def summarise(curves: pd.DataFrame) -> pd.DataFrame:
-    """The means as a table: study, dataset, method, mode, fraction, labels, mean, low, high, n."""
+    """The means as a table: study, dataset, method, mode, fraction, labels, mean, low, high, n, repeats."""
     rows = [
         (m.series.study, m.dataset, m.series.method, m.series.mode, m.fraction, m.labels, *astuple(m.accuracy))
         for m in means(curves)
     ]
-    frame = pd.DataFrame(rows, columns=[*_KEYS, "mean", "low", "high", "n"])
-    return frame.astype({"mean": float, "low": float, "high": float, "n": int})
+    frame = pd.DataFrame(rows, columns=[*_KEYS, "mean", "low", "high", "n", "repeats"])
+    return frame.astype({"mean": float, "low": float, "high": float, "n": int, "repeats": int})
 
 
 def compare(curves: pd.DataFrame, pairs: Iterable[tuple[Series, Series]]) -> list[Comparison]:
@@ -121,8 +117,8 @@ def compare(curves: pd.DataFrame, pairs: Iterable[tuple[Series, Series]]) -> lis
 
     Only series over the same data and seed may be paired: there, a draw is the same labels for both.
     """
-    draws = _draws(curves)
-    found = [comparison for first, second in pairs for comparison in _pair(draws, first, second)]
+    measured = grids(curves)
+    found = [comparison for first, second in pairs for comparison in _pair(measured, first, second)]
     corrected = holm([comparison.p for comparison in found])
     return [replace(comparison, p=p) for comparison, p in zip(found, corrected, strict=True)]
 
@@ -138,28 +134,26 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def _pair(draws: _Draws, first: Series, second: Series) -> list[Comparison]:
+def grids(curves: pd.DataFrame) -> _Grids:
+    """Test accuracy by repeat and draw, of every series at every fraction and label count."""
+    cells: dict[Series, dict[tuple[float, int], dict[tuple[int, int], float]]] = defaultdict(lambda: defaultdict(dict))
+    columns = ["study", "method", "mode", "fraction", "labels", "repeat", "draw", "accuracy"]
+    for row in curves.loc[curves["split"] == "test", columns].itertuples(index=False):
+        study, method, mode, fraction, labels, repeat, draw, accuracy = row
+        cells[Series(study, method, mode)][float(fraction), int(labels)][int(repeat), int(draw)] = accuracy
+    return {
+        series: {place: grid(found, all_labels=place[0] == 1) for place, found in places.items()}
+        for series, places in cells.items()
+    }
+
+
+def _pair(measured: _Grids, first: Series, second: Series) -> list[Comparison]:
     comparisons = []
-    for place in sorted(draws[first].keys() & draws[second].keys()):
-        a, b = draws[first][place], draws[second][place]
-        if both := sorted(a.keys() & b.keys()):
-            differences = [a[draw] - b[draw] for draw in both]
-            comparisons.append(Comparison(first, second, *place, t_interval(differences), _p_value(differences)))
+    ours, theirs = measured.get(first, {}), measured.get(second, {})
+    for place in sorted(ours.keys() & theirs.keys()):
+        a, b = same_draws([ours[place], theirs[place]])
+        if a.draws:
+            difference = interval(a.accuracy, b.accuracy, all_labels=a.all_labels)
+            p = p_value(difference.mean, parts(a.accuracy, b.accuracy, all_labels=a.all_labels))
+            comparisons.append(Comparison(first, second, *place, difference, p))
     return comparisons
-
-
-def _draws(curves: pd.DataFrame) -> _Draws:
-    draws: _Draws = defaultdict(lambda: defaultdict(dict))
-    test = curves[curves["split"] == "test"]
-    for row in test[["study", "method", "mode", "fraction", "labels", "draw", "accuracy"]].itertuples(index=False):
-        study, method, mode, fraction, labels, draw, accuracy = row
-        draws[Series(study, method, mode)][fraction, labels][draw] = accuracy
-    return draws
-
-
-def _p_value(differences: Sequence[float]) -> float | None:
-    """Two-sided p of the paired t-test that the mean difference is zero, uncorrected."""
-    n = len(differences)
-    if n < 2 or (spread := float(np.std(differences, ddof=1))) < _NO_SPREAD:
-        return None
-    return 2 * float(student.sf(abs(float(np.mean(differences))) * math.sqrt(n) / spread, n - 1))

@@ -28,6 +28,7 @@ _UNITS = {
     "mean": "fraction",
     "n": "draws",
     "objective": "fraction",
+    "repeats": "pretrainings",
     "seconds": "s",
     "top5": "fraction",
 }
@@ -51,6 +52,7 @@ _CURVE_COLUMNS = _WHOSE | {
     "fraction": _REAL,
     "labels": _WHOLE,
     "labels_per_class": _REAL,
+    "repeat": _WHOLE,
     "draw": _WHOLE,
     "seed": _WHOLE,
     "split": _TEXT,
@@ -68,6 +70,7 @@ _COMPARISON_COLUMNS = _WHOSE | {
     "low": _REAL,
     "high": _REAL,
     "n": _WHOLE,
+    "repeats": _WHOLE,
 }
 
 
@@ -133,7 +136,7 @@ def _history_table(trials: Sequence[Trial]) -> pa.Table:
 
 def _curves_table(study: Study, fits: Sequence[Fit]) -> pa.Table:
     whose = {"study": study.name, "dataset": study.dataset, "method": study.method}
-    in_order = sorted(fits, key=lambda fit: (fit.mode, fit.fraction, fit.draw, fit.split))
+    in_order = sorted(fits, key=lambda fit: (fit.mode, fit.fraction, fit.repeat, fit.draw, fit.split))
     rows = [vars(fit) | whose for fit in in_order]
     return _table({name: [row[name] for row in rows] for name in _CURVE_COLUMNS}, _CURVE_COLUMNS)
 
