@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # a Tune actor passes records on and needs no method, nor tor
 Status = Literal["completed", "pruned", "failed"]
 Mode = Literal["frozen", "finetuned", "supervised", "random"]
 Split = Literal["validation", "test"]
+Whose = Literal["pretrained", "random"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,21 @@ class Fit:
     trial_id: str | None  # whose encoder; None where none was pretrained
     seconds: float
     repeat: int = 0  # which pretraining of that trial's settings: 0 is the trial's own, others have other seeds
+
+
+@dataclass(frozen=True)
+class Use:
+    """One figure of what an encoder's features are good for, on test images: a row of uses.parquet."""
+
+    encoder: Whose  # the best trial's, or an untrained one
+    use: str  # linear, neighbours, clustering or retrieval
+    measure: str  # accuracy, top5, nmi, ari, mean_average_precision or precision_at_10
+    stage: str  # of the encoder, whose features were read
+    labels: int  # that were learned from; 0 where none is needed
+    neighbours: int | None  # k, for `neighbours`
+    images: int  # test images
+    value: float  # a fraction; ari alone may fall below 0
+    trial_id: str  # the best trial's, in either case
 
 
 @dataclass(frozen=True)

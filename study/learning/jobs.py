@@ -22,7 +22,8 @@ from study.data.dataset import Dataset, load, subset
 from study.learning.evaluate import Fitted, fit_frozen, fit_network, frozen_objective
 from study.learning.features import FrozenFeatures
 from study.learning.pretrain import Judgement, Place, Plan, pretrain, to_images
-from study.records import Budget, Epoch, Mode
+from study.learning.uses import MOST_LABELS, Found, measure_uses
+from study.records import Budget, Epoch, Mode, Use, Whose
 from study.seeds import derive
 from study.storage import checkpoints
 
@@ -177,7 +178,45 @@ def _fit_network(job: Fitting, each: Classifier, device: torch.device) -> Outcom
     return Outcome(each, len(labelled), fitted)
 
 
-def _encoder(job: Fitting, draw: int, dropout: float) -> Encoder:
+@dataclass(frozen=True)
+class Using:
+    """An encoder whose features are to be put to their other uses."""
+
+    images: Images
+    encoder: str
+    tap: str | None
+    pretrained: Path | None  # as in Fitting
+    budget: Budget  # labels of the objective
+    smoothing: float  # of the linear heads' targets
+    seed: int
+    trial_id: str  # the best trial's
+
+
+def run_using(job: Using, place: Place) -> Iterator[tuple[Whose, Found]]:
+    """Measure all uses, and yield them as one item; rank 0 does it alone."""
+    if place.rank > 0:
+        return
+    dataset = _open(job.images)
+    all_of_them = Budget(fraction=min(1.0, MOST_LABELS / len(dataset.train)))
+    budgets = {
+        len(chosen): chosen for chosen in (_subset(job.images, job.budget, 0), _subset(job.images, all_of_them, 0))
+    }
+    whose: Whose = "random" if job.pretrained is None else "pretrained"
+    yield (
+        whose,
+        measure_uses(
+            _encoder(job, 0, dropout=0.0).to(place.device),
+            dataset,
+            [chosen for size, chosen in sorted(budgets.items()) if size <= MOST_LABELS],
+            job.smoothing,
+            job.seed,
+            place.device,
+            functools.partial(Use, encoder=whose, trial_id=job.trial_id),
+        ),
+    )
+
+
+def _encoder(job: Fitting | Using, draw: int, dropout: float) -> Encoder:
     """The pretrained encoder, or an untrained one, another for each draw."""
     _, size, _, channels = _open(job.images).pixels.shape
     torch.manual_seed(derive(job.seed, "encoder", draw))
