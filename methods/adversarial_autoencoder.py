@@ -6,6 +6,10 @@ layers of 1000 ReLU units in the discriminator. They alternate two phases of SGD
 players take their step of Adam in one backward pass, the discriminator at a tenth of the rate. Their fully connected
 encoder is the study's here. Published, but with labels shaping the code: MNIST error 1.90 % at 100 labels. Without
 them it must beat an untrained encoder.
+
+The price of one step for both: the weight `adversarial` decides how closely codes follow the prior. On photo-digits
+after 10,000 images their deviation is 4.3 at 1 and 1.9 at 100, but validation accuracy with 126 labels falls from 71 %
+to 57 %. The default is for features; what it paints from the prior stays formless.
 """
 
 from __future__ import annotations

@@ -42,7 +42,11 @@ Embed = Callable[[], Tensor]  # features of the whole pool in pool order, (M, D)
 
 
 class Method(nn.Module):
-    """A pretraining method. `forward` is what DistributedDataParallel wraps, so all of a step happens there."""
+    """A pretraining method. `forward` is what DistributedDataParallel wraps, so all of a step happens there.
+
+    Its features are read at the encoder's own tap, unless it says otherwise in its docstring: each encoder names the
+    stage and why, and no method was found to want another.
+    """
 
     Config: ClassVar[type[Config]] = Config
     reads_labels: ClassVar[bool] = False  # True: it trains on the labelled images alone, and may read Batch.labels

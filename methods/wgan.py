@@ -1,7 +1,9 @@
 """wgan: rate real images above those that a generator paints, at a slope of one, while it learns to be rated higher.
 
 Gulrajani, Ahmed, Arjovsky, Dumoulin and Courville, "Improved Training of Wasserstein GANs", 2017. It reports no
-classification; the critic's features must beat an untrained encoder's.
+classification. The critic's features do not beat an untrained encoder's within 30,000 images: telling the pictures of a
+young generator takes one direction, and nothing bounds how far features turn into it. Their effective rank on
+photo-digits falls from 14 to 2 in six epochs, with 1 or 5 critic steps and at either learning rate tried.
 
 From the paper: gradient penalty 10 between real and painted images, five critic steps to one of the generator, Adam
 1e-4 with betas 0 and 0.9, batches of 64, normal codes of 128 numbers. Departures: the critic is the study's encoder
