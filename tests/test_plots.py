@@ -25,10 +25,11 @@ def test_all_of_a_picture_lies_inside_it(width: float) -> None:
     tuning = draw_tuning(made_up.trials(), width)
     assert tuning is not None
     for figure in (draw_curves(curves, "title", width), tuning):
-        for mark in figure.marks:
+        for mark in [*figure.marks, *(mark for strand in figure.strands for mark in strand.marks)]:
             assert figure.left <= mark.x <= figure.right
             assert figure.top <= mark.y <= figure.bottom
-        assert all(0 < label.x < figure.width and 0 < label.y < figure.height for label in figure.labels)
+        names = [*figure.labels, *(strand.label for strand in figure.strands if strand.label)]
+        assert names and all(0 < label.x < figure.width and 0 < label.y < figure.height for label in names)
         assert sum(hover.width for hover in figure.hovers) == pytest.approx(figure.right - figure.left)
         assert thinned(figure.x_ticks) == figure.x_ticks
 

@@ -88,6 +88,17 @@ class Label:
 
 
 @dataclass(frozen=True)
+class Strand:
+    """A curve with all that belongs to it, so that a page can bring it forward among many."""
+
+    line: Line
+    marks: tuple[Mark, ...]
+    label: Label | None
+    text: str  # what it tells: its figures
+    lit: bool  # whether it stands out by itself
+
+
+@dataclass(frozen=True)
 class Hover:
     """A strip of the plot and what it tells."""
 
@@ -118,6 +129,7 @@ class Figure:
     hovers: tuple[Hover, ...]
     cells: tuple[Cell, ...] = ()
     texts: tuple[Text, ...] = ()
+    strands: tuple[Strand, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from study.reporting.figures import (
     Line,
     Mark,
     Scale,
+    Strand,
     Style,
     Tick,
     flowed,
@@ -29,6 +30,7 @@ from study.reporting.wording import accuracy, percent
 
 _COLOURS = ("c0", "c1", "c2", "c3", "c4", "c5", "c6")  # templates/colours.css
 _MARGIN = 0.36  # of the width: where names beside the curves take more, they stand below
+_TOUCHED = 22.0  # user units between two rows of names that a finger is to find
 _MARKS = ("circle", "square", "triangle", "cross")
 
 
@@ -49,6 +51,7 @@ class Curve:
     label: str
     style: Style
     points: tuple[Mean, ...]  # by label count
+    lit: bool = True  # whether it stands out; the others are faint until a reader points at them
 
 
 def method_styles(methods: Sequence[str]) -> dict[str, Style]:
@@ -67,22 +70,20 @@ def draw_curves(curves: Sequence[Curve], title: str, width: float) -> Figure:
     below = [] if beside else flowed([curve.label for curve in curves], 8, width)
     left, right, top = 48.0, width - (longest if beside else 12), 50.0
     bottom = max(328.0, top + ROW * len(curves) if beside else 0)
-    height = bottom + (70 + ROW * (below[-1][1] + 1) if below else 62)
-    bounds = [b for p in points for b in (p.accuracy.low, p.accuracy.high, p.accuracy.mean) if b is not None]
-    y_values = round_steps(max(0.0, min(bounds)), min(1.0, max(bounds)))
+    height = bottom + (66 + _TOUCHED * (below[-1][1] + 1) if below else 62)
+    y_values = accuracy_steps(points)
     y = Scale(y_values[0], y_values[-1], bottom, top)
-    log_x = Scale(math.log(counts[0]), math.log(counts[-1]), left + 14, right - 10)
-    places = {count: log_x(math.log(count)) for count in counts}
-    lines = tuple(Line(c.style, path_through(_middle(c, places, y)), path_through(_band(c, places, y))) for c in curves)
-    marks = tuple(Mark(c.style, *place) for c in curves for place in _middle(c, places, y))
+    places = label_places(counts, left + 14, right - 10)
     ends = [_middle(curve, places, y)[-1] for curve in curves]
     heights = spread([end_y for _, end_y in ends], top, bottom)
     if beside:
         labels = [Label(c.style, c.label, right + 16, at, e) for c, e, at in zip(curves, ends, heights, strict=True)]
     else:
         labels = [
-            Label(c.style, c.label, x, bottom + 54 + ROW * row, None) for c, (x, row) in zip(curves, below, strict=True)
+            Label(c.style, c.label, x, bottom + 56 + _TOUCHED * row, None)
+            for c, (x, row) in zip(curves, below, strict=True)
         ]
+    strands = [strand(curve, places, y, label) for curve, label in zip(curves, labels, strict=True)]
     draws = sorted({point.accuracy.n for point in points})
     n = str(draws[0]) if len(draws) == 1 else f"{draws[0]} to {draws[-1]}"
     return Figure(
@@ -98,13 +99,39 @@ def draw_curves(curves: Sequence[Curve], title: str, width: float) -> Figure:
         bottom=bottom,
         x_ticks=thinned([Tick(places[count], f"{count:,}") for count in counts]),
         y_ticks=tuple(Tick(y(value), percent(value, 0)) for value in y_values),
-        lines=lines,
-        marks=marks,
-        labels=tuple(labels),
+        lines=(),
+        marks=(),
+        labels=(),
         hovers=hovers(
             [(places[count], "\n".join([f"{count:,} labels", *_told(curves, count)])) for count in counts], left, right
         ),
+        strands=tuple(sorted(strands, key=lambda strand: strand.lit)),  # the last drawn lies on top
     )
+
+
+def strand(curve: Curve, places: dict[int, float], y: Scale, label: Label | None) -> Strand:
+    """A curve where its label counts stand at `places`."""
+    middle = _middle(curve, places, y)
+    told = [f"{p.labels:,} labels: {accuracy(p.accuracy)}, n = {p.accuracy.n}" for p in curve.points]
+    return Strand(
+        line=Line(curve.style, path_through(middle), path_through(_band(curve, places, y))),
+        marks=tuple(Mark(curve.style, *place) for place in middle),
+        label=label,
+        text="\n".join([curve.label, *told]),
+        lit=curve.lit,
+    )
+
+
+def accuracy_steps(points: Sequence[Mean]) -> list[float]:
+    """Round accuracies around the points and their intervals."""
+    bounds = [b for p in points for b in (p.accuracy.low, p.accuracy.high, p.accuracy.mean) if b is not None]
+    return round_steps(max(0.0, min(bounds)), min(1.0, max(bounds)))
+
+
+def label_places(counts: Sequence[int], start: float, end: float) -> dict[int, float]:
+    """Where each label count stands on a log axis; `counts` rise."""
+    log_x = Scale(math.log(counts[0]), math.log(counts[-1]), start, end)
+    return {count: log_x(math.log(count)) for count in counts}
 
 
 def draw_tuning(trials: Sequence[Trial], width: float) -> Figure | None:

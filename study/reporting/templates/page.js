@@ -1,6 +1,6 @@
-// Shows the <title> of each strip, mark and line beside the pointer; without JavaScript the browser shows it as its own tooltip.
+// Shows the <title> of each strip, mark, line and curve beside the pointer; without JavaScript the browser shows it as its own tooltip.
 const tip = document.getElementById("tip");
-for (const strip of document.querySelectorAll(".hover, .told")) {
+for (const strip of document.querySelectorAll(".hover, .told, .strand")) {
   const title = strip.querySelector("title");
   const text = title.textContent;
   title.remove();
@@ -14,4 +14,10 @@ for (const strip of document.querySelectorAll(".hover, .told")) {
   strip.addEventListener("pointermove", show);
   strip.addEventListener("pointerdown", show);
   strip.addEventListener("pointerleave", () => { tip.hidden = true; });
+}
+// A click, or the return key, brings a curve forward to stay, or sends it back.
+for (const strand of document.querySelectorAll(".strand")) {
+  strand.setAttribute("tabindex", "0");
+  strand.addEventListener("click", () => strand.classList.toggle("lit"));
+  strand.addEventListener("keydown", (event) => { if (event.key === "Enter") strand.classList.toggle("lit"); });
 }
