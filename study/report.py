@@ -9,10 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from study.analysis.statistics import summarise
-from study.command_line import Parser, refuse
+from study.command_line import Parser, count, refuse
 from study.records import Fit, Study, Trial
-from study.reporting.comparison_page import StudyResults, comparison_page
+from study.reporting.comparison_page import comparison_page
 from study.reporting.pages import Page, to_html, to_markdown, to_svg
+from study.reporting.side_by_side import StudyResults
 from study.reporting.study_page import study_page
 from study.storage.checkpoints import BEST, CHECKPOINTS, read_figures
 from study.storage.files import STUDY, read_fits, read_study, read_trials, write_whole
@@ -23,18 +24,13 @@ def write_study_report(folder: Path, study: Study, trials: Sequence[Trial], fits
     """Write report.md, report.html, figures and, once there is a curve, curves.svg. The folder must hold study.json."""
     _, environment = read_study(folder)
     shown = read_figures(folder / CHECKPOINTS / BEST)
-    page = study_page(study, environment, trials, fits, shown)
-    for picture in (picture for section in page.sections for picture in section.pictures):
-        if picture.file is not None:
-            write_whole(folder / picture.file, to_svg(picture.wide))
-    for photo in (photo for section in page.sections for photo in section.photos):
-        write_whole(folder / photo.file, photo.png)
-    _write(folder, page)
+    _write(folder, study_page(study, environment, trials, fits, shown))
 
 
-def write_comparison_report(folder: Path) -> None:
+def write_comparison_report(folder: Path, labels: int | None = None) -> None:
     """Write report.md, report.html and comparison.parquet over all studies below `folder`.
 
+    `labels` is the label count that the answers speak of; None takes that of the search.
     Raises ValueError where there is no study, where one is damaged, and where two have the same name.
     """
     results = [
@@ -54,10 +50,15 @@ def write_comparison_report(folder: Path) -> None:
     hashes = {result.study.name: result.study.data_hash for result in results}
     summary = summarise(curves)
     write_comparison(folder, summary.assign(data_hash=summary["study"].map(hashes)))
-    _write(folder, comparison_page(results))
+    _write(folder, comparison_page(results, labels))
 
 
 def _write(folder: Path, page: Page) -> None:
+    for picture in (picture for section in page.sections for picture in section.pictures):
+        if picture.file is not None:
+            write_whole(folder / picture.file, to_svg(picture.wide))
+    for photo in (photo for section in page.sections for photo in section.photos):
+        write_whole(folder / photo.file, photo.png)
     write_whole(folder / "report.md", to_markdown(page))
     write_whole(folder / "report.html", to_html(page))
 
@@ -68,9 +69,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--results", type=Path, default=Path("results"), metavar="DIR", help="folder of all studies (results)"
     )
-    results: Path = parser.parse_args(arguments).results
+    parser.add_argument(
+        "--labels",
+        type=count,
+        metavar="N",
+        help="answer, rank and compare at the label count nearest to N (the search's)",
+    )
+    options = parser.parse_args(arguments)
+    results: Path = options.results
     try:
-        write_comparison_report(results)
+        write_comparison_report(results, options.labels)
     except ValueError as error:
         refuse(str(error))
     print(f"{results / 'report.html'}, report.md and comparison.parquet")

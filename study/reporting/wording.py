@@ -38,7 +38,12 @@ def verdict(comparison: Comparison) -> str:
 
 def equals(needed: LabelsNeeded, first: str, second: str) -> str:
     """`rotnet frozen with 63 labels equals supervised with 171 [130, 240]`; what no fit has reached is `more than`."""
-    said = f"{first} with {needed.labels:,} labels equals {second} with {_labels(needed.needed, needed)}"
+    return f"{first} with {needed.labels:,} labels equals {second} with {label_count(needed)}"
+
+
+def label_count(needed: LabelsNeeded) -> str:
+    """`171 [130, 240]`, the labels that are needed."""
+    said = _labels(needed.needed, needed)
     if needed.n == 1:
         return f"{said} [no interval]"
     if needed.low is None:  # both bounds lie beyond the curve
