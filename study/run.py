@@ -22,7 +22,7 @@ from types import FrameType
 from methods.method import Method
 from study.cluster.curve import CurveError
 from study.cluster.lanes import LaneError, Lanes
-from study.cluster.runtime import Layout, fit_layout, joined, local_resources
+from study.cluster.runtime import ClusterError, Layout, fit_layout, joined, local_resources
 from study.command_line import refuse
 from study.data.dataset import Dataset, prepare, subset
 from study.data.sources import open_source
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if folder.exists() and not any(folder.iterdir()):
                 folder.rmdir()
         refuse(str(error))
-    except (CurveError, LaneError, NoTrialError) as error:
+    except (ClusterError, CurveError, LaneError, NoTrialError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

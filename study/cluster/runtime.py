@@ -21,6 +21,13 @@ _ENVIRONMENT = {
 }
 
 
+_ATTEMPTS = 3  # at starting Ray
+
+
+class ClusterError(RuntimeError):
+    """Ray could not be started."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """How a study spreads over a machine or cluster."""
@@ -61,7 +68,7 @@ def joined(address: str | None, cpus: int | None = None) -> Iterator[tuple[float
     """Ray on this machine alone, or the running cluster at `address`: yields its CPUs and GPUs, and leaves it after.
 
     On this machine alone Ray counts `cpus`, or as many as there are. A process that is in a cluster already stays in
-    it. Raises ValueError where none answers at `address`.
+    it. Raises ValueError where none answers at `address`, ClusterError where Ray does not start here.
     """
     if ray.is_initialized():
         yield _resources()
@@ -69,28 +76,42 @@ def joined(address: str | None, cpus: int | None = None) -> Iterator[tuple[float
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     found, gpus = local_resources()
-    if address is not None:
+    if address is None:
+        _start(cpus or int(found), int(gpus))
+    else:
         _knock(address)
-    try:
-        if address is None:
-            ray.init(
-                address="local",
-                num_cpus=cpus or int(found),
-                num_gpus=int(gpus),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-        else:
+        try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        if address is None:
-            raise
-        raise ValueError(f"no Ray cluster answers at --address {address}: {error}") from error
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ValueError(f"no Ray cluster answers at --address {address}: {error}") from error
     try:
         yield _resources()
     finally:
         ray.shutdown()
+
+
+def _start(cpus: int, gpus: int) -> None:
+    """Start Ray here. It gives its own processes 30 seconds, which a busy machine may exceed: then once more."""
+    for attempts_left in reversed(range(_ATTEMPTS)):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                num_gpus=gpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except Exception as error:  # Ray raises no narrower one
+            if "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()  # whatever did start
+            if not attempts_left:
+                raise ClusterError(
+                    f"Ray did not start within {_ATTEMPTS} times 30 seconds: this machine is too busy"
+                ) from error
+        else:
+            return
 
 
 def _knock(address: str) -> None:
