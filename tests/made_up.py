@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
-from study.records import Epoch, Fit, Mode, Status, Study, Trial
+from study.records import Epoch, Fit, Mode, Status, Study, Trial, Use, Whose
+from study.storage.uses import Album, Shown, Uses
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
@@ -117,3 +119,34 @@ def fits(
                     )
                 )
     return made
+
+
+def uses(images: int = 40) -> Uses:
+    """Uses of two encoders over images of 8 pixels; places are hundreds, so that they are no rows."""
+    generator = torch.Generator().manual_seed(0)
+    places = 100 * torch.arange(images)
+    figures = []
+    values: tuple[tuple[Whose, float, float], ...] = (("pretrained", 0.8, 0.3), ("random", 0.6, -0.01))
+    for whose, value, ari in values:
+        for stage in ("conv2", "conv3"):
+            for labels in (126, 1257):
+                figures.append(Use(whose, "linear", "accuracy", stage, labels, None, images, value, "5b1f_00000"))
+        figures += [
+            Use(whose, "neighbours", "accuracy", "conv3", 126, 5, images, value - 0.1, "5b1f_00000"),
+            Use(whose, "clustering", "accuracy", "conv3", 0, None, images, value, "5b1f_00000"),
+            Use(whose, "clustering", "ari", "conv3", 0, None, images, ari, "5b1f_00000"),
+        ]
+    shown: dict[Whose, Shown] = {
+        whose: Shown(
+            confusion=torch.randint(5, (10, 10), generator=generator),
+            retrieved=places[torch.stack([torch.randperm(images, generator=generator)[:10] for _ in range(3)])],
+            mapped=places[torch.randperm(images, generator=generator)],
+            components=torch.randn(images, 5, generator=generator),
+            variance=torch.tensor(0.7),
+            plane=torch.rand(images, 2, generator=generator) * 1.4 - 0.7,
+            space=torch.rand(images, 3, generator=generator) - 0.5,
+        )
+        for whose, _, _ in values
+    }
+    pixels = torch.randint(256, (images, 8, 8, 3), generator=generator).byte()
+    return Uses(tuple(figures), shown, Album(places, pixels, torch.randint(10, (images,), generator=generator)))
