@@ -22,6 +22,7 @@ from study.cluster.curve import draw_curve
 from study.cluster.lanes import Lanes
 from study.cluster.mailbox import Job
 from study.cluster.search import Watch, search, trial_seed
+from study.cluster.uses import UsesError, find_uses
 from study.data.dataset import Dataset
 from study.learning.jobs import Images, Pretraining, run_pretraining
 from study.learning.pretrain import Plan
@@ -29,7 +30,9 @@ from study.records import Epoch, Fit, Started, Study, Trial, best_trial
 from study.report import write_study_report
 from study.storage import checkpoints, files
 from study.storage.checkpoints import BEST, CHECKPOINTS
-from study.storage.tables import curves_frame, write_tables
+from study.storage.projector import write_projector
+from study.storage.tables import curves_frame, write_tables, write_uses_table
+from study.storage.uses import Uses, read_uses, write_uses
 from study.terminal.display import Display
 from study.tracking.notes import Point
 from study.tracking.tracker import Tracker
@@ -79,8 +82,12 @@ def run_study(study: Study, place: Workplace) -> None:
             reasons = sorted({trial.error for trial in trials.values() if trial.error})
             raise NoTrialError(f"no trial of {study.name} finished: {'; '.join(reasons) or 'too short a budget'}")
         fits = _curve(study, place, images, folder, best, display)
+        uses = _uses(study, place, images, folder, best, display)
         display.phase("writing tables and report")
         write_tables(folder, study, list(trials.values()), fits)
+        if uses is not None:
+            write_uses_table(folder, study, uses.figures)
+            tracker.log_uses(uses.figures)
         write_study_report(folder, study, list(trials.values()), fits)
         points = [_point(mean) for mean in means(curves_frame(study, fits))]
         tracker.log_curve(points)
@@ -161,6 +168,23 @@ def _curve(study: Study, place: Workplace, images: Images, folder: Path, best: T
     encoder = (folder / CHECKPOINTS / BEST).resolve()
     draw_curve(study, images, place.lanes, best, encoder, list(fits), fitted, display.fits)
     return fits
+
+
+def _uses(study: Study, place: Workplace, images: Images, folder: Path, best: Trial, display: Display) -> Uses | None:
+    """What else the features are good for: as it was kept, or measured now; None, and a note, where that fails."""
+    kept = read_uses(folder, best.trial_id)
+    if kept is not None:
+        return kept
+    display.phase(f"{study.name}: other uses of the features")
+    encoder = (folder / CHECKPOINTS / BEST).resolve()
+    try:
+        uses = find_uses(study, images, place.dataset, place.lanes, best, encoder)
+    except UsesError as error:  # the curve is there and is worth its report
+        display.note(f"other uses of the features were not measured ({error}); --resume tries again")
+        return None
+    write_uses(folder, uses)
+    write_projector(folder, uses, study.classes)
+    return uses
 
 
 def _environment(command: Sequence[str]) -> dict[str, object]:

@@ -12,14 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from methods.space import Value
-from study.records import Fit, Study, Trial
+from study.records import Fit, Study, Trial, Use
 from study.storage.files import damaged, write_whole
 
 TRIALS, HISTORY, CURVES, COMPARISON = "trials.parquet", "history.parquet", "curves.parquet", "comparison.parquet"
+USES = "uses.parquet"
 _UNITS = {
     "accuracy": "fraction",
     "fraction": "fraction",
     "high": "fraction",
+    "images": "images",
     "images_per_second": "images/s",
     "images_seen": "images",
     "labels": "labels",
@@ -30,7 +32,9 @@ _UNITS = {
     "objective": "fraction",
     "repeats": "pretrainings",
     "seconds": "s",
+    "neighbours": "images",
     "top5": "fraction",
+    "value": "fraction",
 }
 _TEXT, _WHOLE, _REAL, _TIME = pa.string(), pa.int64(), pa.float64(), pa.timestamp("us", tz="UTC")
 _WHOSE = {"study": _TEXT, "dataset": _TEXT, "method": _TEXT}
@@ -61,6 +65,17 @@ _CURVE_COLUMNS = _WHOSE | {
     "trial_id": _TEXT,
     "seconds": _REAL,
 }
+_USE_COLUMNS = _WHOSE | {
+    "encoder": _TEXT,
+    "use": _TEXT,
+    "measure": _TEXT,
+    "stage": _TEXT,
+    "labels": _WHOLE,
+    "neighbours": _WHOLE,
+    "images": _WHOLE,
+    "value": _REAL,
+    "trial_id": _TEXT,
+}
 _COMPARISON_COLUMNS = _WHOSE | {
     "data_hash": _TEXT,
     "mode": _TEXT,
@@ -79,6 +94,13 @@ def write_tables(folder: Path, study: Study, trials: Sequence[Trial], fits: Sequ
     _write(folder / TRIALS, _trials_table(study, trials))
     _write(folder / HISTORY, _history_table(trials))
     _write(folder / CURVES, _curves_table(study, fits))
+
+
+def write_uses_table(folder: Path, study: Study, figures: Sequence[Use]) -> None:
+    """Write uses.parquet."""
+    whose = {"study": study.name, "dataset": study.dataset, "method": study.method}
+    rows = [vars(use) | whose for use in figures]
+    _write(folder / USES, _table({name: [row[name] for row in rows] for name in _USE_COLUMNS}, _USE_COLUMNS))
 
 
 def write_comparison(results: Path, summary: pd.DataFrame) -> None:

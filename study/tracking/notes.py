@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from methods.space import Value
-from study.records import Epoch, Status, Study, Trial
+from study.records import Epoch, Status, Study, Trial, Use
 
 Ending = Literal["FINISHED", "KILLED", "FAILED"]
 Metric = tuple[str, float, int, int]  # name, value, time, step
@@ -88,4 +88,17 @@ def curve_measured(points: Iterable[Point]) -> Note:
     for mode, labels, _, mean, low, high, _ in points:
         values = {mode: mean, f"{mode}.low": low, f"{mode}.high": high}
         metrics += [(f"accuracy.{name}", value, at, labels) for name, value in values.items() if value is not None]
+    return Note(None, at, metrics=tuple(metrics))
+
+
+def uses_measured(figures: Iterable[Use]) -> Note:
+    """Other uses, as the metrics use.<encoder>.<use>.<measure> of the study's run, with the labels as step.
+
+    Linear heads name their stage before the measure.
+    """
+    at = now()
+    metrics = []
+    for use in figures:
+        stage = f"{use.stage}." if use.use == "linear" else ""
+        metrics.append((f"use.{use.encoder}.{use.use}.{stage}{use.measure}", use.value, at, use.labels))
     return Note(None, at, metrics=tuple(metrics))

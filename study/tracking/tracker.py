@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from methods.space import Value
-from study.records import Epoch, Study, Trial
+from study.records import Epoch, Study, Trial, Use
 from study.tracking.notes import (
     Ending,
     Note,
@@ -22,6 +22,7 @@ from study.tracking.notes import (
     now,
     trial_finished,
     trial_started,
+    uses_measured,
 )
 from study.tracking.store import Store, reason
 from study.tracking.uri import check_uri, public_uri
@@ -80,6 +81,10 @@ class Tracker:
     def log_curve(self, points: Iterable[Point]) -> None:
         """Put the curve on the parent run."""
         self._notes.put(curve_measured(points))
+
+    def log_uses(self, figures: Iterable[Use]) -> None:
+        """Put what the features are good for beside the curve on the parent run."""
+        self._notes.put(uses_measured(figures))
 
     def log_files(self, folder: Path) -> None:
         """Copy the tables and reports that lie directly in `folder`, and its folder of figures, to the parent run."""
