@@ -10,7 +10,7 @@ import pandas as pd
 
 from study.analysis.statistics import summarise
 from study.command_line import Parser, count, refuse
-from study.records import Fit, Study, Trial
+from study.records import Fit, Study, Trial, best_trial
 from study.reporting.comparison_page import comparison_page
 from study.reporting.pages import Page, to_html, to_markdown, to_svg
 from study.reporting.side_by_side import StudyResults
@@ -18,13 +18,16 @@ from study.reporting.study_page import study_page
 from study.storage.checkpoints import BEST, CHECKPOINTS, read_figures
 from study.storage.files import STUDY, read_fits, read_study, read_trials, write_whole
 from study.storage.tables import curves_frame, write_comparison
+from study.storage.uses import read_uses
 
 
 def write_study_report(folder: Path, study: Study, trials: Sequence[Trial], fits: Sequence[Fit]) -> None:
     """Write report.md, report.html, figures and, once there is a curve, curves.svg. The folder must hold study.json."""
     _, environment = read_study(folder)
     shown = read_figures(folder / CHECKPOINTS / BEST)
-    _write(folder, study_page(study, environment, trials, fits, shown))
+    best = best_trial(trials)
+    uses = read_uses(folder, best.trial_id) if best is not None else None
+    _write(folder, study_page(study, environment, trials, fits, shown, uses))
 
 
 def write_comparison_report(folder: Path, labels: int | None = None) -> None:

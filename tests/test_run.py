@@ -66,10 +66,24 @@ def test_the_curve_has_a_row_for_every_mode_budget_draw_and_split(ran: Ran) -> N
     assert list(best) == [trials["trial_id"][trials["objective"].argmax()]]
 
 
+def test_other_uses_are_measured_of_the_best_encoder_and_of_an_untrained_one(ran: Ran) -> None:
+    uses, curves, trials = ran.table("uses"), ran.table("curves"), ran.table("trials")
+    assert set(uses["encoder"]) == {"pretrained", "random"}
+    assert set(uses["use"]) == {"linear", "neighbours", "clustering", "retrieval"}
+    assert list(uses["trial_id"].unique()) == [trials["trial_id"][trials["objective"].argmax()]]
+    linear = uses[(uses["use"] == "linear") & (uses["measure"] == "accuracy") & (uses["stage"] == "conv3")]
+    for encoder, mode in (("pretrained", "frozen"), ("random", "random")):
+        ours = linear[(linear["encoder"] == encoder) & (linear["labels"] == 13)]["value"].item()
+        first = curves[(curves["mode"] == mode) & (curves["labels"] == 13) & (curves["draw"] == 0)]
+        assert ours == pytest.approx(first[first["split"] == "test"]["accuracy"].item()), "the curve's own head"
+    assert "What else the features are good for" in (ran.folder / "report.md").read_text()
+
+
 def test_nothing_but_the_study_is_left(ran: Ran) -> None:
     assert {path.name for path in ran.folder.iterdir()} == {
         *("study.json", "trials", "fits", "running", "checkpoints"),
         *("trials.parquet", "history.parquet", "curves.parquet", "report.md", "report.html", "curves.svg"),
+        *("uses.json", "uses.parquet", "uses", "projector", "figures", "confusion.svg"),
     }
     assert [path.name for path in (ran.folder / "checkpoints").iterdir()] == ["best"]
     assert not list((ran.folder / "running").iterdir())
@@ -87,6 +101,7 @@ def test_mlflow_has_a_parent_and_a_child_a_trial_and_none_is_running(ran: Ran) -
         {"batch_size", "lr", "dropout", "augmentation", "label_smoothing"} <= set(c.data.params) for c in children
     )
     assert "accuracy.frozen" in parent.data.metrics
+    assert "use.random.retrieval.mean_average_precision" in parent.data.metrics
 
 
 def test_the_end_says_what_was_found_and_where_it_lies(ran: Ran) -> None:
@@ -105,6 +120,17 @@ def test_another_configuration_is_not_resumed(ran: Ran, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit) as ended:
         run.main([*SMALL, *CURVE, "--draws", "3", "--lanes", "2", "--resume", "--results", str(ran.results)])
     assert ended.value.code == 2 and "draws was 2 and is 3" in capsys.readouterr().err
+
+
+def test_a_study_of_an_older_version_gets_its_other_uses(ran: Ran) -> None:
+    before = (ran.folder / "uses.parquet").read_bytes()
+    for path in (ran.folder / "uses.json", ran.folder / "uses.parquet"):
+        path.unlink()
+    kept = [path.stat().st_mtime_ns for path in (ran.folder / "fits").iterdir()]
+    arguments = [*SMALL, *CURVE, "--trials", "6", "--lanes", "2", "--resume", "--quiet", "--results", str(ran.results)]
+    assert run.main(arguments) == 0
+    assert (ran.folder / "uses.parquet").read_bytes() == before
+    assert [path.stat().st_mtime_ns for path in (ran.folder / "fits").iterdir()] == kept
 
 
 def test_a_finished_study_is_extended(ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,6 +67,27 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Dots:
+    """Many points of one style; `path` is SVG path data of lines without length, which round or square ends show."""
+
+    style: Style
+    path: str
+    space: str = ""  # hundredths of the radius, `x,y,z` of each point: page.js turns them
+    view: str = ""  # `x,y` of the middle, radius, yaw and pitch that `path` was drawn from
+
+
+@dataclass(frozen=True)
+class Thumb:
+    """A small square image with a frame; `data` is a JPEG in base64."""
+
+    colour: str
+    x: float
+    y: float
+    side: float
+    data: str
+
+
+@dataclass(frozen=True)
 class Text:
     """A few words anywhere; `anchor` is start, middle or end."""
 
@@ -128,6 +149,8 @@ class Figure:
     labels: tuple[Label, ...]
     hovers: tuple[Hover, ...]
     cells: tuple[Cell, ...] = ()
+    dots: tuple[Dots, ...] = ()
+    thumbs: tuple[Thumb, ...] = ()
     texts: tuple[Text, ...] = ()
     strands: tuple[Strand, ...] = ()
 

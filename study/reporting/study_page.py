@@ -16,8 +16,10 @@ from study.reporting.pages import Page, Picture, Section, Table
 from study.reporting.plots import MODES, Curve, draw_curves
 from study.reporting.search_explained import search_explained
 from study.reporting.search_sections import best_trials, cost, failures, space
+from study.reporting.use_sections import use_sections
 from study.reporting.wording import accuracy, listed, points, verdict
 from study.storage.tables import curves_frame
+from study.storage.uses import Uses
 
 CURVES_PICTURE = "curves.svg"
 _PRETRAINED = ("frozen", "finetuned")
@@ -29,6 +31,7 @@ def study_page(
     trials: Sequence[Trial],
     fits: Sequence[Fit],
     shown: Mapping[int, Mapping[str, Figure]],
+    uses: Uses | None = None,
 ) -> Page:
     """Everything a reader asks. `environment` is that of study.json, `shown` the best trial's figures by epoch."""
     best = best_trial(trials)
@@ -42,6 +45,7 @@ def study_page(
         _curve(study, modes, found, comparisons) if found else None,
         _labels(study),
         gallery(best, shown) if best is not None else None,
+        *(use_sections(study, uses) if uses is not None else ()),
         best_trials(trials),
         space(study, trials),
         *search_explained(study, trials),
