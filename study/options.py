@@ -14,7 +14,7 @@ from methods import METHODS
 from methods.encoders import ENCODERS
 from study.command_line import Parser, amount, at_least, count, duration, folder_name, several, share
 from study.data.sources import SOURCES
-from study.records import Mode
+from study.records import Mode, Validation
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
@@ -43,6 +43,7 @@ class Options:
     modes: tuple[Mode, ...]
     draws: int
     objective_fraction: float
+    validation: Validation
     workers: int
     gpus_per_worker: float | None
     lanes: int | None
@@ -133,7 +134,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         type=several(_one_of(get_args(Mode), "mode")),
         default=(),
         metavar="MODE[,MODE]",
-        help=f"{', '.join(get_args(Mode))} (all that make sense)",
+        help=f"{', '.join(get_args(Mode))} (all but frozen_mlp that make sense)",
     )
     curve.add_argument("--draws", type=count, default=5, metavar="N", help="label subsets a point (5)")
     curve.add_argument(
@@ -142,6 +143,13 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         default=0.1,
         metavar="F",
         help="labels behind the accuracy that is searched (0.1)",
+    )
+    curve.add_argument(
+        "--validation",
+        type=_one_of(get_args(Validation), "validation"),
+        default="heldout",
+        metavar="WHERE",
+        help="heldout tunes on the labelled validation images, within-budget by folds of the budget (heldout)",
     )
 
     place = parser.add_argument_group("where it runs")

@@ -10,9 +10,11 @@ if TYPE_CHECKING:  # a Tune actor passes records on and needs no method, nor tor
     from methods.space import Value
 
 Status = Literal["completed", "pruned", "failed"]
-Mode = Literal["frozen", "finetuned", "supervised", "random"]
+Mode = Literal["frozen", "frozen_mlp", "finetuned", "supervised", "random"]
+PRETRAINED: tuple[Mode, ...] = ("frozen", "frozen_mlp", "finetuned")  # modes that start from a trial's encoder
 Split = Literal["validation", "test"]
 Whose = Literal["pretrained", "random"]
+Validation = Literal["heldout", "within-budget"]
 
 
 @dataclass(frozen=True)
@@ -134,13 +136,14 @@ class Study:
     classes: tuple[str, ...]
     pool_images: int  # labelled and unlabelled
     train_labels: int  # labelled images in the pool: fraction 1
-    validation_labels: int  # labels that the search sees
+    validation_labels: int  # labels that the search sees beside its budget
     test_images: int
 
     tap: str | None = None  # the encoder's stage whose features are read; None in studies that did not say
     grace_epochs: int = 1  # before which no trial is pruned
     modes: tuple[Mode, ...] = ()  # --modes: of the curve; empty is every one that makes sense
     repeats: int = 1  # pretrainings of the best trial's settings that the curve rests on, its own among them
+    validation: Validation = "heldout"  # --validation: whose labels tune, beside or inside the label budget
 
     @property
     def budgets(self) -> tuple[Budget, ...]:

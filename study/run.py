@@ -26,6 +26,8 @@ from study.cluster.runtime import ClusterError, Layout, fit_layout, joined, loca
 from study.command_line import refuse
 from study.data.dataset import Dataset, prepare, subset
 from study.data.sources import open_source
+from study.learning.evaluate import ONE_LABEL
+from study.learning.folds import folds
 from study.learning.pretrain import Plan, build
 from study.options import Options, parse
 from study.records import Study
@@ -156,7 +158,8 @@ def _study(options: Options, method: str, built: Method, name: str, dataset: Dat
         classes=dataset.classes,
         pool_images=len(dataset.pool),
         train_labels=len(dataset.train),
-        validation_labels=len(dataset.validation),
+        validation_labels=len(dataset.validation) if options.validation == "heldout" else 0,
+        validation=options.validation,
         test_images=len(dataset.test),
         tap=built.encoder.default_tap,
         grace_epochs=built.grace_epochs,
@@ -169,7 +172,20 @@ def _check(options: Options, method: str, dataset: Dataset) -> Method:
     built = build(Plan(method, options.encoder, {}, options.epochs, 1, options.seed, options.tap), dataset)
     for count in options.labels_per_class:
         subset(dataset, draw=0, seed=options.seed, labels_per_class=count)
+    if options.validation == "within-budget":
+        _check_folds(options, method, built, dataset)
     return built
+
+
+def _check_folds(options: Options, method: str, built: Method, dataset: Dataset) -> None:
+    if built.reads_labels:
+        raise ValueError(
+            f"--validation within-budget cannot search {method}: its encoder learns the labels of every fold; leave "
+            f"{method} out, or the option (the curve of another method has the mode supervised)"
+        )
+    labelled = subset(dataset, draw=0, seed=options.seed, fraction=options.objective_fraction)
+    if not folds(labelled, dataset.labels, options.seed):
+        raise ValueError(ONE_LABEL)
 
 
 # A resumed study may grow, and run elsewhere; anything else would mix two studies in one table.

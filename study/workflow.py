@@ -152,7 +152,7 @@ def _pretraining(study: Study, images: Images, kept: Path, number: int, params: 
     """A trial, as a lane runs it; its checkpoints lie in `kept`/NNN."""
     seed = trial_seed(study, number)
     plan = Plan(study.method, study.encoder, params, study.epochs, study.epoch_images, seed, study.tap)
-    job = Pretraining(images, plan, study.objective_budget, study.draws, kept / f"{number:03d}")
+    job = Pretraining(images, plan, study.objective_budget, study.draws, kept / f"{number:03d}", study.validation)
     return Job(f"{study.name}-{number:03d}", run_pretraining, job)
 
 

@@ -67,6 +67,15 @@ BAD: dict[str, tuple[list[str] | Make, str]] = {
     "a fraction of zero": ([*ROTNET, "--fractions", "0"], "above 0"),
     "a fraction twice": ([*ROTNET, "--fractions", "0.1,0.1"], "twice"),
     "a fraction that is no number": ([*ROTNET, "--objective-fraction", "ten"], "'ten' is not a number"),
+    "an unknown validation": ([*ROTNET, "--validation", "within"], "did you mean within-budget?"),
+    "folds of one label a class": (
+        [*ROTNET, "--validation", "within-budget", "--objective-fraction", "0.01"],
+        "raise --objective-fraction",
+    ),
+    "folds that an encoder has learned": (
+        ["--method", "supervised", "--validation", "within-budget"],
+        "leave supervised out",
+    ),
     "a budget without a unit": ([*ROTNET, "--budget", "10"], "write 90s, 10m or 2h"),
     "more workers than CPUs": ([*ROTNET, "--workers", "4096"], "4096 workers need 4096 CPUs"),
     "more GPUs than there are": ([*ROTNET, "--gpus-per-worker", "64"], "GPUs"),

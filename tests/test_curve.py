@@ -18,6 +18,8 @@ from tests import made_up
     [
         ("rotnet", (), ("frozen", "finetuned", "supervised", "random")),
         ("rotnet", ("random", "frozen"), ("frozen", "random")),
+        ("rotnet", ("frozen_mlp", "frozen"), ("frozen", "frozen_mlp")),
+        ("supervised", ("frozen_mlp", "random"), ("random",)),
         ("supervised", (), ("supervised", "random")),
         ("random", (), ("frozen", "supervised", "random")),
     ],

@@ -10,8 +10,9 @@ import torch
 from methods.encoders import ENCODERS, Encoder
 from methods.method import Config
 from study.data.dataset import Dataset, subset
-from study.learning.evaluate import Fitted, fit_frozen, fit_network, images_for, one_cycle
+from study.learning.evaluate import Fitted, Judges, fit_frozen, fit_network
 from study.learning.features import FrozenFeatures, score
+from study.learning.schedule import images_for, one_cycle
 
 CPU = torch.device("cpu")
 CONFIG = Config(batch_size=32, lr=1e-3, dropout=0.1, augmentation=0.0, label_smoothing=0.0)
@@ -26,12 +27,12 @@ def frozen(dataset: Dataset, chosen: Encoder) -> Fitted:
     places = [dataset.train, dataset.validation, dataset.test]
     features = FrozenFeatures(chosen, dataset, places, CPU)
     labelled = subset(dataset, draw=0, seed=0, fraction=0.2)
-    return fit_frozen(features, [labelled], dataset.validation, dataset.test, 0.0)[0]
+    return fit_frozen(features, [labelled], Judges("heldout", dataset, 0), 0.0)[0]
 
 
 def trained(dataset: Dataset) -> Fitted:
     labelled = subset(dataset, draw=0, seed=0, fraction=0.05)
-    return fit_network(encoder(), CONFIG, 1e-3, dataset, labelled, seed=0, device=CPU, test=True)
+    return fit_network(encoder, CONFIG, 1e-3, Judges("heldout", dataset, 0), labelled, seed=0, device=CPU, test=True)
 
 
 def test_frozen_evaluation_leaves_every_tensor_of_the_encoder_bit_equal(photo_digits: Dataset) -> None:
@@ -63,7 +64,7 @@ def test_hidden_labels_of_the_pool_change_nothing(photo_digits: Dataset) -> None
     labels[hidden] = np.random.default_rng(0).permutation(labels[hidden])
     changed = replace(photo_digits, labels=labels)
     both = [
-        fit_network(encoder(), CONFIG, 1e-3, data, labelled, seed=0, device=CPU, test=True)
+        fit_network(encoder, CONFIG, 1e-3, Judges("heldout", data, 0), labelled, seed=0, device=CPU, test=True)
         for data in (photo_digits, changed)
     ]
     assert both[0].validation == both[1].validation and both[0].test == both[1].test
@@ -72,7 +73,9 @@ def test_hidden_labels_of_the_pool_change_nothing(photo_digits: Dataset) -> None
 def test_the_best_weights_come_back_with_their_batch_norm_statistics(photo_digits: Dataset) -> None:
     chosen = encoder()
     labelled = subset(photo_digits, draw=0, seed=0, fraction=0.05)
-    fitted = fit_network(chosen, CONFIG, 1e-3, photo_digits, labelled, seed=0, device=CPU, test=False)
+    fitted = fit_network(
+        lambda: chosen, CONFIG, 1e-3, Judges("heldout", photo_digits, 0), labelled, seed=0, device=CPU, test=False
+    )
     assert fitted.test is None, "tuning does not look at the test images"
     norms = [value for name, value in chosen.state_dict().items() if name.endswith("running_mean")]
     assert norms and all(value.abs().sum() > 0 for value in norms)

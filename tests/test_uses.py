@@ -14,7 +14,7 @@ from torch import nn
 from methods.encoders import Encoder
 from study.data.dataset import Dataset, subset
 from study.learning import uses
-from study.learning.evaluate import fit_frozen
+from study.learning.evaluate import Judges, fit_frozen
 from study.learning.features import FrozenFeatures
 from study.learning.uses import Found, measure_uses
 from study.records import Use
@@ -83,7 +83,7 @@ def test_the_linear_head_and_its_confusion_are_those_of_the_curve(found: Found, 
     data = digits
     features = FrozenFeatures(encoder(), data, [data.train, data.validation, data.test], CPU)
     labelled = subset(data, draw=0, seed=0, fraction=1.0)
-    curve = fit_frozen(features, [labelled], data.validation, data.test, 0.1)[0].test
+    curve = fit_frozen(features, [labelled], Judges("heldout", data, 0), 0.1)[0].test
     assert curve is not None
     accuracy = value(found, use="linear", stage="conv1", labels=419, measure="accuracy")
     assert accuracy == curve.accuracy

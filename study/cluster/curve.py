@@ -15,8 +15,8 @@ from methods.method import Config
 from study.cluster.lanes import Lanes
 from study.cluster.mailbox import Failure, Job
 from study.learning.features import Score
-from study.learning.jobs import Classifier, Fitting, Images, Outcome, classifier_config, run_fitting
-from study.records import Budget, Fit, Mode, Split, Study, Trial
+from study.learning.jobs import FROZEN, Classifier, Fitting, Images, Outcome, classifier_config, run_fitting
+from study.records import PRETRAINED, Budget, Fit, Mode, Split, Study, Trial
 
 # What tuning tries at the objective's budget: the same number of settings for both trained modes.
 SUPERVISED_LR = (5e-4, 1e-3, 2e-3)
@@ -40,11 +40,12 @@ class CurveError(RuntimeError):
 def modes(study: Study) -> tuple[Mode, ...]:
     """The modes of a study's curve: a method that reads labels has nothing to transfer, an untrained one little."""
     sensible: tuple[Mode, ...] = ("frozen", "finetuned", "supervised", "random")
+    on_request: tuple[Mode, ...] = ("frozen_mlp",)
     if METHODS[study.method].reads_labels:
-        sensible = ("supervised", "random")
+        sensible, on_request = ("supervised", "random"), ()
     elif not METHODS[study.method].trains:
         sensible = ("frozen", "supervised", "random")
-    return tuple(mode for mode in sensible if mode in (study.modes or sensible))
+    return tuple(mode for mode in (*sensible, *on_request) if mode in (study.modes or sensible))
 
 
 def draw_curve(
@@ -76,7 +77,8 @@ def draw_curve(
     found: dict[tuple[Mode, Tuned], list[float]] = defaultdict(list)
     for outcome in _run(study, images, lanes, best, encoder, tuning, "tune"):
         each = outcome.classifier
-        found[each.mode, Tuned(each.config, each.encoder_lr)].append(outcome.fitted.validation.accuracy)
+        if outcome.fitted.validation is not None:
+            found[each.mode, Tuned(each.config, each.encoder_lr)].append(outcome.fitted.validation.accuracy)
         done += 1
         progress(done, total)
     chosen = {
@@ -97,14 +99,14 @@ def _points(study: Study) -> list[tuple[Mode, Budget, int]]:
     return [
         (mode, budget, draw)
         for budget, mode, draw in product(reversed(study.budgets), modes(study), range(study.draws))
-        # With all labels every draw is the same, and so is a linear head on the same features: one is all there is.
-        if not (mode == "frozen" and budget.fraction == 1 and draw > 0)
+        # With all labels every draw is the same, and so are heads on the same features: one is all there is.
+        if not (mode in ("frozen", "frozen_mlp") and budget.fraction == 1 and draw > 0)
     ]
 
 
 def _candidates(mode: Mode, base: Config, study: Study, best: Trial) -> list[Tuned]:
     """What validation chooses from; a single one needs no tuning."""
-    if mode in ("frozen", "random"):
+    if mode in FROZEN:
         return [Tuned(base, 0.0)]
     if METHODS[study.method].reads_labels:  # its own search has tuned it
         return [Tuned(base, base.lr)]
@@ -127,7 +129,7 @@ def _run(
     """Spread classifiers over the lanes: those that share features together, the trained ones one by one."""
     groups: dict[tuple[object, ...], list[Classifier]] = defaultdict(list)
     for place, each in enumerate(classifiers):
-        shared = {"frozen": ("frozen",), "random": ("random", each.draw)}.get(
+        shared = {"frozen": ("frozen",), "frozen_mlp": ("frozen_mlp",), "random": ("random", each.draw)}.get(
             each.mode, (each.mode, place // study.workers)
         )
         groups[shared].append(each)
@@ -139,9 +141,10 @@ def _run(
                 images,
                 study.encoder,
                 study.tap,
-                encoder if group[0].mode in ("frozen", "finetuned") else None,
+                encoder if group[0].mode in PRETRAINED else None,
                 tuple(group),
                 study.seed,
+                study.validation,
             ),
         )
         for number, group in enumerate(groups.values())
@@ -161,7 +164,7 @@ def _budget(study: Study, fit: Fit) -> Budget:
 def _records(study: Study, outcome: Outcome, best: Trial) -> list[Fit]:
     each, fitted = outcome.classifier, outcome.fitted
     assert fitted.test is not None
-    scores: dict[Split, Score] = {"validation": fitted.validation, "test": fitted.test}
+    scores: dict[Split, Score | None] = {"validation": fitted.validation, "test": fitted.test}
     return [
         Fit(
             mode=each.mode,
@@ -173,8 +176,9 @@ def _records(study: Study, outcome: Outcome, best: Trial) -> list[Fit]:
             split=split,
             accuracy=found.accuracy,
             top5=found.top5,
-            trial_id=best.trial_id if each.mode in ("frozen", "finetuned") else None,
+            trial_id=best.trial_id if each.mode in PRETRAINED else None,
             seconds=fitted.seconds,
         )
         for split, found in scores.items()
+        if found is not None
     ]

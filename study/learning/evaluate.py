@@ -1,162 +1,182 @@
-"""Evaluation: one classifier from one label subset, in the four modes of the curve.
+"""Evaluation: classifiers from label subsets, in the modes of the curve, and which labels decide between them.
 
 `frozen` and `random` read the features of an encoder that does not change with a linear head; `finetuned` and
-`supervised` train one and the same network, from the pretrained encoder and from scratch.
+`supervised` train one and the same network, from the pretrained encoder and from scratch. Held-out validation images
+choose settings and the moment to stop, or, within the budget, folds of the label subset itself; where there are no
+folds, settings are fixed and training goes on to its end.
 """
 
 from __future__ import annotations
 
 import copy
-import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from methods.encoders import Encoder
-from methods.method import Batch, Config
+from methods.method import Config
 from methods.supervised import Supervised
 from study.data.dataset import Dataset
-from study.learning.features import FrozenFeatures, Score, score
-from study.learning.heads import settings
-from study.learning.pretrain import Pool, to_images
+from study.learning.features import FrozenFeatures, Score
+from study.learning.folds import Fold, folds, stratified
+from study.learning.heads import PENALTIES, settings
+from study.learning.network import score_network, train_network
+from study.learning.schedule import CHECKS, PATIENCE, images_for
+from study.records import Validation
 from study.seeds import derive
 
 Places = NDArray[np.int64]
 
-_CHECKS = 8  # how often a fit looks at validation
-_PATIENCE = 3  # checks without a better one, after which it stops
+FIXED_PENALTY = 1e-4  # where one label a class leaves nothing to choose it by
+LEAST_WATCHED, MOST_WATCHED = 200, 1000  # validation images that tell a network when to stop
+
+ONE_LABEL = (
+    "--validation within-budget needs two labels of each class behind the objective, for one to tell what was learned "
+    "from the other: raise --objective-fraction"
+)
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Which images decide, and which are looked at in the end."""
+
+    validation: Validation
+    dataset: Dataset
+    seed: int  # of the folds
+
+    def folds(self, subset: Places) -> list[Fold]:
+        """The folds of a label subset."""
+        return folds(subset, self.dataset.labels, derive(self.seed, "folds"))
 
 
 @dataclass(frozen=True)
 class Fitted:
     """What came of one classifier."""
 
-    validation: Score
+    validation: Score | None  # on held-out images, or over the folds; None where no folds exist
     test: Score | None  # None while tuning: the test images are not looked at
     seconds: float
 
 
-def fit_frozen(
-    features: FrozenFeatures, subsets: Sequence[Places], validation: Places, test: Places, smoothing: float
-) -> list[Fitted]:
-    """A linear head on fixed features for each label subset, all fitted together; validation chooses its penalty.
+def fit_frozen(features: FrozenFeatures, subsets: Sequence[Places], judges: Judges, smoothing: float) -> list[Fitted]:
+    """A linear head on fixed features for each label subset, all fitted together; the best penalty is tested.
 
     The seconds of each are its share of the whole.
     """
     started = time.perf_counter()
-    scored = []
-    for heads in features.heads(subsets, settings(smoothing)):
-        found = features.scores(heads, validation)
-        best = max(range(len(found)), key=lambda place: found[place].accuracy)
-        scored.append((found[best], *features.scores(heads.only(best), test)))
+    found = _by_penalty(features, subsets, judges, smoothing)
+    scored: list[tuple[Score | None, Score]] = []
+    for heads, on_validation in zip(features.heads(subsets, settings(smoothing)), found, strict=True):
+        best = _best(on_validation)
+        (on_test,) = features.scores(heads.only(best), judges.dataset.test)
+        scored.append((on_validation[best] if on_validation else None, on_test))
     seconds = (time.perf_counter() - started) / max(1, len(scored))
     return [Fitted(on_validation, on_test, seconds) for on_validation, on_test in scored]
 
 
-def frozen_objective(
-    features: FrozenFeatures, subsets: Sequence[Places], validation: Places, smoothing: float
-) -> float:
-    """What a search maximises: validation accuracy of linear heads, the mean over `subsets`, at the best penalty."""
-    accuracies = [
-        [found.accuracy for found in features.scores(heads, validation)]
-        for heads in features.heads(subsets, settings(smoothing))
-    ]  # subsets x penalties
-    return float(np.mean(accuracies, axis=0).max())
+def frozen_objective(features: FrozenFeatures, subsets: Sequence[Places], judges: Judges, smoothing: float) -> float:
+    """What a search maximises: validation accuracy of linear heads, the mean over `subsets`, at the best penalty.
+
+    Raises ValueError within the budget where a class has one label only.
+    """
+    found = _by_penalty(features, subsets, judges, smoothing)
+    if not all(found):
+        raise ValueError(ONE_LABEL)
+    return float(np.mean([[each.accuracy for each in scores] for scores in found], axis=0).max())
+
+
+def _by_penalty(
+    features: FrozenFeatures, subsets: Sequence[Places], judges: Judges, smoothing: float
+) -> list[list[Score]]:
+    """For each subset the score of each penalty; none where a subset has no folds."""
+    chosen = settings(smoothing)
+    if judges.validation == "heldout":
+        return [features.scores(heads, judges.dataset.validation) for heads in features.heads(subsets, chosen)]
+    split = [judges.folds(subset) for subset in subsets]
+    every = [fold for parts in split for fold in parts]
+    heads = iter(features.heads([fold.learned for fold in every], chosen))
+    return [pooled([(features.scores(next(heads), fold.told), len(fold.told)) for fold in parts]) for parts in split]
+
+
+def pooled(told: Sequence[tuple[Sequence[Score], int]]) -> list[Score]:
+    """The scores of each setting, or check, over all folds, each fold counted by its images."""
+    if not told:
+        return []
+    counts = np.array([count for _, count in told])
+    accuracies = np.average([[each.accuracy for each in scores] for scores, _ in told], axis=0, weights=counts)
+    top5 = np.average([[each.top5 for each in scores] for scores, _ in told], axis=0, weights=counts)
+    return [Score(float(one), float(five)) for one, five in zip(accuracies, top5, strict=True)]
+
+
+def _best(scores: Sequence[Score]) -> int:
+    """Which penalty: the best one, and the fixed one where nothing was told."""
+    if not scores:
+        return PENALTIES.index(FIXED_PENALTY)
+    return max(range(len(scores)), key=lambda place: scores[place].accuracy)
 
 
 def fit_network(
-    encoder: Encoder,
+    draw: Callable[[], Encoder],
     config: Config,
     encoder_lr: float,
-    dataset: Dataset,
+    judges: Judges,
     subset: Places,
     *,
     seed: int,
     device: torch.device,
     test: bool,
 ) -> Fitted:
-    """Train encoder and a linear head on the images at `subset`, then score the weights that were best on validation.
+    """Train the encoder that `draw` gives and a linear head on the images at `subset`.
 
-    Adam under one cycle of the learning rate: `config.lr` for the head, `encoder_lr` for the encoder, which is changed.
-    Validation and test images are never augmented; the best weights come back whole, BatchNorm statistics included.
+    Held out: the weights that were best on validation come back whole, BatchNorm statistics included; a draw goes to
+    the longer trained. Within the budget: folds tell after which check to stop, and that is where training on all of
+    the subset ends. Validation and test images are never augmented.
     """
     started = time.perf_counter()
-    torch.manual_seed(derive(seed, "network"))
-    network = Supervised(config, encoder, len(dataset.classes)).to(device).to(memory_format=torch.channels_last)
-    head = [weight for name, weight in network.named_parameters() if not name.startswith("encoder.")]
-    groups = [{"params": head, "lr": config.lr}, {"params": encoder.parameters(), "lr": encoder_lr}]
-    optimizer = torch.optim.Adam(groups, fused=True)
-    pool = Pool(dataset, subset, device, labelled_only=True)
-    size = min(config.batch_size, len(pool))
-    steps = images_for(len(pool)) // size
-    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step / steps))
-    check_every = max(1, steps // _CHECKS)
-    best, best_state, checks_since = Score(-1.0, -1.0), copy.deepcopy(network.state_dict()), 0
-    for step, batch in enumerate(batches(pool, size, steps, seed), start=1):
-        network.train()
-        optimizer.zero_grad()
-        torch.autograd.backward(network(batch)["class"])
-        optimizer.step()
-        rates.step()
-        if step % check_every and step < steps:
-            continue
-        found = score(
-            predict(network, dataset, dataset.validation, device), _labels(dataset, dataset.validation, device)
-        )
-        checks_since += 1
-        if found.accuracy >= best.accuracy:  # a draw goes to the longer trained
-            checks_since = 0 if found.accuracy > best.accuracy else checks_since
-            best, best_state = found, copy.deepcopy(network.state_dict())
-        if checks_since > _PATIENCE:
+    dataset = judges.dataset
+    train = partial(train_network, config=config, encoder_lr=encoder_lr, dataset=dataset, seed=seed, device=device)
+    found: Score | None
+    if judges.validation == "heldout":
+        network, found = _best_weights(train(draw(), subset=subset), judges, len(subset), device)
+    else:
+        told = [
+            ([score_network(each, dataset, fold.told, device) for each in train(draw(), subset=fold.learned)], fold)
+            for fold in judges.folds(subset)
+        ]
+        by_check = pooled([(scores, len(fold.told)) for scores, fold in told])
+        last = max(range(CHECKS), key=lambda check: (by_check[check].accuracy, check)) if by_check else CHECKS - 1
+        network, found = next(islice(train(draw(), subset=subset), last, None)), by_check[last] if by_check else None
+    on_test = score_network(network, dataset, dataset.test, device) if test else None
+    return Fitted(found, on_test, time.perf_counter() - started)
+
+
+def _best_weights(
+    training: Iterator[Supervised], judges: Judges, labels: int, device: torch.device
+) -> tuple[Supervised, Score]:
+    """The network with its best weights, whole, and how it does on all validation images."""
+    dataset, seen = judges.dataset, watched(judges, labels)
+    best, since = -1.0, 0
+    for network in training:
+        found = score_network(network, dataset, seen, device).accuracy
+        since = 0 if found > best else since + 1
+        if found >= best:  # a draw goes to the longer trained
+            best, state = found, copy.deepcopy(network.state_dict())
+        if since > PATIENCE:
             break
-    network.load_state_dict(best_state)
-    on_test = (
-        score(predict(network, dataset, dataset.test, device), _labels(dataset, dataset.test, device)) if test else None
-    )
-    return Fitted(best, on_test, time.perf_counter() - started)
+    network.load_state_dict(state)
+    return network, score_network(network, dataset, dataset.validation, device)
 
 
-def images_for(labels: int) -> int:
-    """How many images a fit sees at most: 60 epochs of 13 labels, 8 of 1,257; both trained modes get the same."""
-    return int(200 * labels**0.55)
+def watched(judges: Judges, labels: int) -> Places:
+    """The validation images that tell a fit to so many labels when to stop: a part of them, stratified.
 
-
-def one_cycle(progress: float) -> float:
-    """Share of the top learning rate at `progress` in [0, 1]: up for a tenth, down along a cosine."""
-    warm = 0.1
-    if progress < warm:
-        return 0.1 + 0.9 * progress / warm
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warm) / (1 - warm))))
-
-
-def batches(pool: Pool, size: int, steps: int, seed: int) -> Iterator[Batch]:
-    """`steps` batches, epoch after epoch in another order."""
-    order: Places = np.empty(0, dtype=np.int64)
-    epoch = 0
-    for step in range(steps):
-        if len(order) < size:
-            order = np.concatenate([order, np.random.default_rng(derive(seed, "fit", epoch)).permutation(len(pool))])
-            epoch += 1
-        torch.manual_seed(derive(seed, "views", step))
-        yield pool.batch(order[:size])
-        order = order[size:]
-
-
-def predict(network: Supervised, dataset: Dataset, places: Places, device: torch.device) -> Tensor:
-    """Class scores of the images at `places`, in eval mode, without augmentation: (n, K)."""
-    network.eval()
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(places), 256):
-            pixels = torch.from_numpy(dataset.pixels[places[start : start + 256]]).to(device)
-            parts.append(network.head(network.encoder(to_images(pixels))))
-    return torch.cat(parts)
-
-
-def _labels(dataset: Dataset, places: Places, device: torch.device) -> Tensor:
-    return torch.from_numpy(dataset.labels[places]).to(device)
+    To look at all of them eight times would cost more than a training on few labels; the end is scored on all.
+    """
+    most = max(LEAST_WATCHED, min(MOST_WATCHED, images_for(labels) // 4))
+    return stratified(judges.dataset.validation, judges.dataset.labels, most, derive(judges.seed, "watched"))

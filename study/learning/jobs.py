@@ -19,15 +19,17 @@ from methods.inspection import Inspection, effective_rank
 from methods.method import Batch, Config, Method
 from methods.space import configure
 from study.data.dataset import Dataset, load, subset
-from study.learning.evaluate import Fitted, fit_frozen, fit_network, frozen_objective
+from study.learning.evaluate import Fitted, Judges, fit_frozen, fit_network, frozen_objective
 from study.learning.features import FrozenFeatures
+from study.learning.layered import fit_layered
 from study.learning.pretrain import Judgement, Place, Plan, pretrain, to_images
 from study.learning.uses import MOST_LABELS, Found, measure_uses
-from study.records import Budget, Epoch, Mode, Use, Whose
+from study.records import Budget, Epoch, Mode, Use, Validation, Whose
 from study.seeds import derive
 from study.storage import checkpoints
 
-INSPECTED = 128  # validation images that a method is shown after each epoch
+INSPECTED = 128  # images that a method is shown after each epoch
+FROZEN: tuple[Mode, ...] = ("frozen", "frozen_mlp", "random")  # read features of an encoder that does not change
 OBJECTIVE_DRAWS = 3  # label subsets that a trial's objective is the mean of
 
 
@@ -64,6 +66,7 @@ class Pretraining:
     budget: Budget  # labels of the objective
     draws: int  # of the study
     folder: Path  # of its checkpoints
+    validation: Validation = "heldout"
 
 
 def run_pretraining(job: Pretraining, place: Place) -> Iterator[Epoch]:
@@ -73,19 +76,22 @@ def run_pretraining(job: Pretraining, place: Place) -> Iterator[Epoch]:
     draws = 1 if METHODS[job.plan.method].reads_labels else min(job.draws, OBJECTIVE_DRAWS)
     subsets = [_subset(job.images, job.budget, draw) for draw in range(draws)]
 
+    judges = Judges(job.validation, dataset, job.images.seed)
+    # What a method shows tells of labels: within the budget, of those that it pays for.
+    shown = (dataset.validation if job.validation == "heldout" else np.sort(subsets[0]))[:INSPECTED]
+
     def judge(method: Method) -> Judgement:
         features = FrozenFeatures(method.encoder, dataset, [*subsets, dataset.validation], place.device)
-        accuracy = frozen_objective(features, subsets, dataset.validation, method.config.label_smoothing)
-        seen = _inspect(method, dataset, place.device)
+        accuracy = frozen_objective(features, subsets, judges, method.config.label_smoothing)
+        seen = _inspect(method, dataset, shown, place.device)
         rank = effective_rank(features.of(dataset.validation)[0]).item()
         return Judgement(accuracy, {"effective_rank": rank} | seen.numbers, seen.figures)
 
     yield from pretrain(job.plan, dataset, subsets[0], judge, place, job.folder)
 
 
-def _inspect(method: Method, dataset: Dataset, device: torch.device) -> Inspection:
-    """What the method shows of some validation images, from the same noise each time."""
-    places = dataset.validation[:INSPECTED]
+def _inspect(method: Method, dataset: Dataset, places: NDArray[np.int64], device: torch.device) -> Inspection:
+    """What the method shows of some images, from the same noise each time."""
     images = to_images(torch.from_numpy(dataset.pixels[places]).to(device))
     labels = torch.from_numpy(dataset.labels[places]).to(device)
     method.eval()
@@ -116,6 +122,7 @@ class Fitting:
     pretrained: Path | None  # folder of a saved encoder; None leaves it as it is drawn
     classifiers: tuple[Classifier, ...]
     seed: int
+    validation: Validation = "heldout"
 
 
 @dataclass(frozen=True)
@@ -140,25 +147,26 @@ def run_fitting(job: Fitting, place: Place) -> Iterator[Outcome]:
 
 def _fit(job: Fitting, classifiers: Sequence[Classifier], device: torch.device) -> Iterator[Outcome]:
     """Those that share features together, then the trained ones one by one."""
-    together: dict[tuple[int, float], list[Classifier]] = defaultdict(list)
+    together: dict[tuple[Mode, int, float], list[Classifier]] = defaultdict(list)
     for each in classifiers:
-        if each.mode in ("frozen", "random"):
-            together[each.draw if each.mode == "random" else 0, each.config.label_smoothing].append(each)
-    for (draw, smoothing), group in together.items():
-        yield from _fit_frozen(job, draw, smoothing, group, device)
+        if each.mode in FROZEN:
+            together[each.mode, each.draw if each.mode == "random" else 0, each.config.label_smoothing].append(each)
+    for (mode, draw, smoothing), group in together.items():
+        yield from _fit_frozen(job, mode, draw, smoothing, group, device)
     for each in classifiers:
-        if each.mode not in ("frozen", "random"):
+        if each.mode not in FROZEN:
             yield _fit_network(job, each, device)
 
 
 def _fit_frozen(
-    job: Fitting, draw: int, smoothing: float, group: Sequence[Classifier], device: torch.device
+    job: Fitting, mode: Mode, draw: int, smoothing: float, group: Sequence[Classifier], device: torch.device
 ) -> Iterator[Outcome]:
     dataset = _open(job.images)
     encoder = _encoder(job, draw, dropout=0.0).to(device)
     subsets = [_subset(job.images, each.budget, each.draw) for each in group]
     features = FrozenFeatures(encoder, dataset, [*subsets, dataset.validation, dataset.test], device)
-    fitted = fit_frozen(features, subsets, dataset.validation, dataset.test, smoothing)
+    fit = fit_layered if mode == "frozen_mlp" else fit_frozen
+    fitted = fit(features, subsets, Judges(job.validation, dataset, job.seed), smoothing)
     for each, labelled, found in zip(group, subsets, fitted, strict=True):
         yield Outcome(each, len(labelled), found)
 
@@ -166,10 +174,10 @@ def _fit_frozen(
 def _fit_network(job: Fitting, each: Classifier, device: torch.device) -> Outcome:
     labelled = _subset(job.images, each.budget, each.draw)
     fitted = fit_network(
-        _encoder(job, each.draw, each.config.dropout),
+        lambda: _encoder(job, each.draw, each.config.dropout),
         each.config,
         each.encoder_lr,
-        _open(job.images),
+        Judges(job.validation, _open(job.images), job.seed),
         labelled,
         seed=derive(job.seed, each.mode, each.draw),
         device=device,

@@ -37,6 +37,7 @@ _MARKS = ("circle", "square", "triangle", "cross")
 SUPERVISED, RANDOM = Style("ink", "diamond"), Style("quiet", "down", dashed=True)
 MODES = {
     "frozen": Style("c0", "circle"),
+    "frozen_mlp": Style("c2", "triangle"),
     "finetuned": Style("c1", "square"),
     "supervised": SUPERVISED,
     "random": RANDOM,
