@@ -32,8 +32,8 @@ KEPT_TO = {
     "mlflow": {"tracking.store"},
     "pyarrow": {"storage.tables", "data.parquet_images"},
     "pandas": {
-        *("storage.tables", "analysis.statistics", "analysis.savings", "analysis.contests"),
-        *("report", "reporting.compared", "reporting.study_page"),
+        *("storage.tables", "analysis.statistics", "analysis.savings", "analysis.contests", "analysis.optimism"),
+        *("report", "reporting.compared", "reporting.study_page", "reporting.labels_section"),
     },
     "rich": {"terminal.display"},
 }

@@ -233,3 +233,12 @@ def test_a_user_error_is_one_line_and_exit_2(tmp_path: Path, capsys: pytest.Capt
     assert "no study in" in lines[0]
     assert "000.json cannot be read" in lines[1]
     assert "both hold study 'photo-digits-rotnet'" in lines[2]
+
+
+def test_the_optimism_of_the_choice_stands_beside_the_labels_that_made_it(tmp_path: Path) -> None:
+    validation = [replace(fit, split="validation", accuracy=fit.accuracy + 0.031) for fit in ROTNET]
+    held_out = text(write(tmp_path / "a", made_up.study(), made_up.trials(), [*ROTNET, *validation]))
+    assert "Optimism of the held-out choice" in held_out and "+3.1 points [3.1, 3.1]" in held_out
+    within = replace(made_up.study(), validation_labels=0, validation="within-budget")
+    folded = text(write(tmp_path / "b", within, made_up.trials(), [*ROTNET, *validation]))
+    assert "Optimism of the choice by folds" in folded and "used no other labels" in folded

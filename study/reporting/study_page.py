@@ -9,9 +9,10 @@ from typing import Any
 
 from methods.inspection import Figure
 from study.analysis.statistics import Comparison, Interval, Mean, Series, compare, means
-from study.records import Fit, Study, Trial, best_trial
+from study.records import PRETRAINED, Fit, Study, Trial, best_trial
 from study.reporting.figures import NARROW, WIDE
 from study.reporting.gallery import gallery
+from study.reporting.labels_section import labels_used
 from study.reporting.pages import Page, Picture, Section, Table
 from study.reporting.plots import MODES, Curve, draw_curves
 from study.reporting.search_explained import search_explained
@@ -22,7 +23,6 @@ from study.storage.tables import curves_frame
 from study.storage.uses import Uses
 
 CURVES_PICTURE = "curves.svg"
-_PRETRAINED = ("frozen", "finetuned")
 
 
 def study_page(
@@ -39,11 +39,11 @@ def study_page(
     found = means(curves)
     modes = [mode for mode in MODES if any(mean.series.mode == mode for mean in found)]
     alone = Series(study.name, study.method, "supervised")
-    against = [(Series(study.name, study.method, mode), alone) for mode in modes if mode in _PRETRAINED]
+    against = [(Series(study.name, study.method, mode), alone) for mode in modes if mode in PRETRAINED]
     comparisons = compare(curves, against)
     sections = [
         _curve(study, modes, found, comparisons) if found else None,
-        _labels(study),
+        labels_used(study, curves),
         gallery(best, shown) if best is not None else None,
         *(use_sections(study, uses) if uses is not None else ()),
         best_trials(trials),
@@ -70,7 +70,7 @@ def _answer(
     here = {mean.series.mode: mean for mean in found if mean.fraction == fraction}
     paired = {c.first.mode: c for c in comparisons if c.fraction == fraction}
     sentences = []
-    for mode in (mode for mode in modes if mode in here and mode in _PRETRAINED):
+    for mode in (mode for mode in modes if mode in here and mode in PRETRAINED):
         sentence = (
             f"With {_labels_text(here[mode], study)}, {study.method} {mode} reaches {accuracy(here[mode].accuracy)}"
         )
@@ -144,27 +144,6 @@ def _curve(study: Study, modes: Sequence[str], found: Sequence[Mean], comparison
         ),
     )
     return Section("Accuracy against labels", paragraphs, tuple(tables), (picture,))
-
-
-def _labels(study: Study) -> Section:
-    trained = round(study.objective_fraction * study.train_labels)
-    if study.validation_labels:
-        first = (
-            f"The search chose hyperparameters and epochs by accuracy on {study.validation_labels:,} labelled "
-            f"validation images, with about {trained:,} labels to learn from (fraction {study.objective_fraction:g}). "
-            f"The {study.validation_labels:,} labels come on top of the label counts above: whoever has only the "
-            "labels of the axis could not have tuned this way."
-        )
-    else:
-        first = (
-            "The search chose hyperparameters by cross-validation inside the label budget "
-            f"(about {trained:,} labels, fraction {study.objective_fraction:g}) and used no other labels."
-        )
-    second = (
-        f"Pretraining saw {study.pool_images:,} images without labels; {study.train_labels:,} of them are the labelled "
-        f"images that fraction 1 stands for. The {study.test_images:,} test images were used for the curve alone."
-    )
-    return Section("Which labels were used", (first, second))
 
 
 def _environment(environment: Mapping[str, Any]) -> Section | None:
