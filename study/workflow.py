@@ -171,10 +171,12 @@ def _curve(study: Study, place: Workplace, images: Images, folder: Path, best: T
 
 
 def _uses(study: Study, place: Workplace, images: Images, folder: Path, best: Trial, display: Display) -> Uses | None:
-    """What else the features are good for: as it was kept, or measured now; None, and a note, where that fails."""
+    """What else the features are good for, kept or measured now; None where it fails, with a note, or may not be."""
     kept = read_uses(folder, best.trial_id)
     if kept is not None:
         return kept
+    if study.validation == "within-budget":  # they choose penalties and neighbours on held-out labels
+        return None
     display.phase(f"{study.name}: other uses of the features")
     encoder = (folder / CHECKPOINTS / BEST).resolve()
     try:
