@@ -6,6 +6,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 
 import pytest
@@ -16,14 +17,14 @@ from methods.space import Among, Between
 from study.analysis.settings import Setting
 from study.records import Study, Trial
 from study.reporting.axes import axis_values
-from study.reporting.figures import RAMP, WIDE, Figure, shade
+from study.reporting.figures import CHARACTER, RAMP, WIDE, Figure, shade
 from study.reporting.pages import Page, Section, to_html, to_markdown, to_svg
 from study.reporting.search_explained import search_explained
 from study.reporting.setting_plots import draw_parallel, draw_slice
 from tests import made_up
 
 STUDY = made_up.study()
-MANY = made_up.trials(40)
+MANY = made_up.trials()
 TITLES = [
     "Which settings mattered",
     "One setting at a time",
@@ -40,12 +41,18 @@ def figures(sections: Sequence[Section]) -> list[Figure]:
     return drawn + [figure for section in sections for figure in section.panels]
 
 
+@cache
+def whole() -> tuple[Section, ...]:
+    """The explanation of all of them, made once."""
+    return search_explained(STUDY, MANY)
+
+
 def said(sections: Sequence[Section]) -> str:
     return " ".join(paragraph for section in sections for paragraph in section.paragraphs)
 
 
 def test_a_whole_search_is_explained_in_every_way() -> None:
-    sections = search_explained(STUDY, MANY)
+    sections = whole()
     assert [section.title for section in sections] == TITLES
     drawn = figures(sections)
     assert len(drawn) == 2 * 5 + 6  # two widths, and a panel a setting
@@ -59,20 +66,21 @@ def test_a_whole_search_is_explained_in_every_way() -> None:
         for x, y in re.findall(r"[ML]([\d.-]+),([\d.-]+)", " ".join(line.path for line in figure.lines)):
             assert figure.left <= float(x) <= figure.right
             assert figure.top <= float(y) <= figure.bottom
+        assert CHARACTER * max(len(figure.note), len(figure.title)) < figure.width
         assert all(0 < text.x < figure.width and 0 < text.y < figure.height for text in figure.texts)
         ElementTree.fromstring(to_svg(figure))
     assert search_explained(STUDY, MANY) == sections  # the report is the same each time it is made
 
 
 def test_the_text_says_whom_the_figures_count() -> None:
-    text = said(search_explained(STUDY, MANY))
-    assert "Optuna would count the 22 completed trials alone. Here all 32 with a value count" in text
-    assert "the 10 pruned ones with the best that they had when they were cut" in text
+    text = said(whole())
+    assert "Optuna would count the 11 completed trials alone. Here all 16 with a value count" in text
+    assert "the 5 pruned ones with the best that they had when they were cut" in text
     assert "every trial as it stood after epoch 1, all trained equally long" in text
-    assert "Rank correlation between the 22 completed trials' validation accuracy" in text
+    assert "Rank correlation between the 11 completed trials' validation accuracy" in text
     assert "Completed trials are a selected group" in text
-    assert f"The search ran {22 * 9 + 10 * 2} epochs; without a cut its trials would have run {32 * 9}." in text
-    assert "10 of the trials called pruned ended between rungs" in text  # made up, after two epochs
+    assert f"The search ran {11 * 9 + 5 * 2} epochs; without a cut its trials would have run {16 * 9}." in text
+    assert "5 of the trials called pruned ended between rungs" in text  # made up, after two epochs
 
 
 def one_valued(trials: Sequence[Trial]) -> list[Trial]:
@@ -85,13 +93,18 @@ CASES: dict[str, tuple[Study, Sequence[Trial], Sequence[str], str]] = {
     "2 trials": (STUDY, MANY[:2], [TITLES[1], TITLES[2], TITLES[4]], "it takes 10 trials with a value; 2 have one"),
     "5 trials": (STUDY, VALUED[:5], [TITLES[1], TITLES[2], TITLES[4]], "nothing tells which two matter"),
     "failed": (STUDY, [t for t in MANY if t.status == "failed"], [], "no trial finished an epoch"),
-    "pruned": (STUDY, [t for t in MANY if t.status == "pruned"], TITLES[:5], "0 completed, of 9"),
+    "pruned": (
+        STUDY,
+        [replace(t, status="pruned", history=t.history[:2]) for t in VALUED],
+        TITLES[:5],
+        "0 completed, of 9",
+    ),
     "one-valued": (STUDY, one_valued(VALUED), [*TITLES[1:3], *TITLES[4:]], "no setting varied"),
     "one setting": (
         STUDY,
         [replace(t, params={"lr": t.params["lr"]}) for t in MANY],
         [*TITLES[:2], *TITLES[4:]],
-        "it takes two settings and two trials with a value; there are 1 and 32",
+        "it takes two settings and two trials with a value; there are 1 and 16",
     ),
     "equal values": (
         STUDY,
@@ -103,7 +116,7 @@ CASES: dict[str, tuple[Study, Sequence[Trial], Sequence[str], str]] = {
         replace(STUDY, epochs=1),
         [replace(t, status="completed", history=t.history[:1]) for t in VALUED],
         TITLES[:5],
-        "32 completed, of 1",
+        "16 completed, of 1",
     ),
     "unknown method": (replace(STUDY, method="gone"), MANY, TITLES, ""),
 }
@@ -120,7 +133,9 @@ def test_a_small_search_shows_what_it_can_and_says_why_not_the_rest(
     if why:  # every missing section is named
         assert [text.split(":")[0] for text in sections[-1].paragraphs] == [t for t in TITLES if t not in shown]
     page = Page("a study", (), sections)
-    assert to_markdown(page)
+    assert to_markdown(page).count("(The figure is in report.html.)") == sum(
+        bool(section.pictures or section.panels) for section in sections
+    )
     assert to_html(page).count("<svg") == len(figures(sections))
 
 

@@ -36,8 +36,8 @@ class Importance:
 
     setting: str
     share: float
-    low: float  # the lowest of the shares over bootstrap resamples of the trials
-    high: float  # and the highest
+    low: float  # the lowest of the shares over bootstrap resamples of the trials; no confidence interval: of made-up
+    high: float  # and the highest; searches of 50 random trials, two thirds held the true share, of 20, four fifths
 
 
 @dataclass(frozen=True)

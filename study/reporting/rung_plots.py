@@ -36,7 +36,7 @@ def draw_learning(trials: Sequence[Trial], rungs: Sequence[int], width: float) -
     starts = flowed(names, left + 12, right)
     return Figure(
         title="Learning, and where trials were cut",
-        note="A line a trial, marked where it ended" + ("; dashed: the rungs of ASHA" if rungs else ""),
+        note="Marked where a trial ended" + ("; dashed: the rungs" if rungs else ""),
         x_title="epochs (log scale)",
         y_title="validation accuracy",
         width=width,

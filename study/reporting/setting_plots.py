@@ -136,7 +136,7 @@ def draw_parallel(settings: Sequence[Setting], trials: Sequence[Trial], width: f
     cells, legend = _legend(low, high, "validation accuracy", 8, width)
     return Figure(
         title="All settings and values",
-        note=f"A line a trial, {len(shown)} in all, from its settings to the value it reached",
+        note=f"A line a trial with a value, {len(shown)} in all",
         x_title="validation accuracy",
         y_title="",
         width=width,

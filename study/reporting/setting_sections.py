@@ -47,7 +47,7 @@ def importance(reached: Importances, after: Importances | None, epoch: int | Non
 def one_setting(settings: Sequence[Setting], trials: Sequence[Trial]) -> Section:
     """A panel a setting, and what its parts reached."""
     paragraph = (
-        "In report.html, a panel a setting: every trial's best value against it, completed trials as circles, pruned "
+        "A panel a setting: every trial's best value against it, completed trials as circles, pruned "
         "ones as triangles, failed ones as crosses. The other settings differ from trial to trial as well, and the "
         "search tried promising places more often: many trials at a place are its choice, not a finding."
     )
@@ -60,8 +60,8 @@ def one_setting(settings: Sequence[Setting], trials: Sequence[Trial]) -> Section
 def all_settings(settings: Sequence[Setting], trials: Sequence[Trial]) -> Section:
     """Parallel coordinates of every trial with a value."""
     paragraph = (
-        "In report.html, a line a trial, from its settings down to the best value that it reached, which also gives "
-        "the line its colour. The table of the best trials above has the numbers."
+        "A line a trial, from its settings down to the best value that it reached, which also gives the line its "
+        "colour. The table of the best trials above has the numbers."
     )
     picture = Picture(draw_parallel(settings, trials, WIDE), draw_parallel(settings, trials, NARROW))
     return Section("All settings at once", (paragraph,), pictures=(picture,))
@@ -74,7 +74,7 @@ def two_settings(across: Setting, up: Setting, trials: Sequence[Trial]) -> Secti
     row, column = divmod(int(np.nanargmax(found.values)), columns)
     best, near = float(np.nanmax(found.values)), float(np.isfinite(found.values).mean())
     paragraphs = (
-        f"In report.html: {across.name} across, {up.name} up, and as colour the mean of the trials nearby, weighted by "
+        f"{across.name} across, {up.name} up, and as colour the mean best value of the trials nearby, weighted by "
         f"a Gaussian of {percent(WIDTH, 0)} of each range, so a peak looks lower than it is. Where the nearest trial "
         f"is more than {percent(REACH, 0)} away nothing is drawn. The other settings differ from trial to trial too.",
         f"The highest mean is {percent(best)}, near {_near(across, (column + 0.5) / columns)} and "
