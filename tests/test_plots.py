@@ -21,7 +21,8 @@ FITS = made_up.fits(
 @pytest.mark.parametrize("width", [WIDE, NARROW])
 def test_all_of_a_picture_lies_inside_it(width: float) -> None:
     found = means(curves_frame(made_up.study(), FITS))
-    curves = [Curve(f"{m} {'long' * 8}", MODES[m], tuple(p for p in found if p.series.mode == m)) for m in MODES]
+    modes = dict.fromkeys(mean.series.mode for mean in found)
+    curves = [Curve(f"{m} {'long' * 8}", MODES[m], tuple(p for p in found if p.series.mode == m)) for m in modes]
     tuning = draw_tuning(made_up.trials(), width)
     assert tuning is not None
     for figure in (draw_curves(curves, "title", width), tuning):
