@@ -6,18 +6,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
-from study.analysis.statistics import summarise
 from study.command_line import Parser, count, refuse
 from study.records import Fit, Study, Trial, best_trial
+from study.reporting.compared import compared
 from study.reporting.comparison_page import comparison_page
+from study.reporting.comparison_table import comparison_frame
+from study.reporting.latex import to_latex
 from study.reporting.pages import Page, to_html, to_markdown, to_svg
-from study.reporting.side_by_side import StudyResults
+from study.reporting.side_by_side import StudyResults, grouped
 from study.reporting.study_page import study_page
 from study.storage.checkpoints import BEST, CHECKPOINTS, read_figures
 from study.storage.files import STUDY, read_fits, read_study, read_trials, write_whole
-from study.storage.tables import curves_frame, write_comparison
+from study.storage.tables import write_comparison
 from study.storage.uses import read_uses
 
 
@@ -30,10 +30,10 @@ def write_study_report(folder: Path, study: Study, trials: Sequence[Trial], fits
     _write(folder, study_page(study, environment, trials, fits, shown, uses))
 
 
-def write_comparison_report(folder: Path, labels: int | None = None) -> None:
+def write_comparison_report(folder: Path, labels: int | None = None, latex: bool = False) -> None:
     """Write report.md, report.html and comparison.parquet over all studies below `folder`.
 
-    `labels` is the label count that the answers speak of; None takes that of the search.
+    `labels` is the label count that the answers speak of; None takes that of the search. `latex` adds report.tex.
     Raises ValueError where there is no study, where one is damaged, and where two have the same name.
     """
     results = [
@@ -49,11 +49,11 @@ def write_comparison_report(folder: Path, labels: int | None = None) -> None:
             raise ValueError(
                 f"{first} and {result.folder} both hold study {result.study.name!r}: move one of them away"
             )
-    curves = pd.concat([curves_frame(result.study, result.fits) for result in results], ignore_index=True)
-    hashes = {result.study.name: result.study.data_hash for result in results}
-    summary = summarise(curves)
-    write_comparison(folder, summary.assign(data_hash=summary["study"].map(hashes)))
+    write_comparison(folder, comparison_frame(results))
     _write(folder, comparison_page(results, labels))
+    if latex:
+        found = [compared(group, labels) for group in grouped(results)]
+        write_whole(folder / "report.tex", to_latex([data for data in found if data is not None]))
 
 
 def _write(folder: Path, page: Page) -> None:
@@ -78,13 +78,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="N",
         help="answer, rank and compare at the label count nearest to N (the search's)",
     )
+    parser.add_argument("--latex", action="store_true", help="write report.tex too: booktabs tables for a paper")
     options = parser.parse_args(arguments)
     results: Path = options.results
     try:
-        write_comparison_report(results, options.labels)
+        write_comparison_report(results, options.labels, options.latex)
     except ValueError as error:
         refuse(str(error))
-    print(f"{results / 'report.html'}, report.md and comparison.parquet")
+    print(f"{results / 'report.html'}, report.md, {'report.tex, ' if options.latex else ''}and comparison.parquet")
     return 0
 
 

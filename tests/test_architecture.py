@@ -33,7 +33,7 @@ KEPT_TO = {
     "pyarrow": {"storage.tables", "data.parquet_images"},
     "pandas": {
         *("storage.tables", "analysis.statistics", "analysis.savings", "analysis.contests", "analysis.optimism"),
-        *("report", "reporting.compared", "reporting.study_page", "reporting.labels_section"),
+        *("reporting.compared", "reporting.comparison_table", "reporting.study_page", "reporting.labels_section"),
     },
     "rich": {"terminal.display"},
 }

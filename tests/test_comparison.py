@@ -15,6 +15,7 @@ from study.records import Fit, Mode, Study
 from study.report import main, write_comparison_report
 from study.reporting.compared import Compared, compared
 from study.reporting.comparison_page import comparison_page
+from study.reporting.latex import escaped, to_latex
 from study.reporting.pages import Page, to_html, to_markdown
 from study.reporting.side_by_side import StudyResults, grouped, refusals
 from tests import made_up
@@ -198,6 +199,36 @@ def test_the_figures_are_kept_beside_the_markdown(tmp_path: Path) -> None:
     assert all("prefers-color-scheme: dark" in (tmp_path / picture).read_text() for picture in pictures)
 
 
+def test_latex_marks_the_best_and_what_is_not_separated_from_it(data: Compared) -> None:
+    lines = to_latex([data]).splitlines()
+    places = len(made_up.FRACTIONS)
+    frozen = lines[next(i for i, line in enumerate(lines) if r"\itshape frozen" in line) + 1 :][: len(METHODS)]
+    cells = [line.removesuffix(r" \\").split(" & ") for line in frozen]
+    assert all(len(row) == 1 + places for row in cells)
+    assert [row[0] for row in cells] == [data.names[s] for s in data.ranked("frozen") if s.mode == "frozen"]
+    contest = data.contests["frozen", data.central]
+    column = 1 + data.places.index(data.central)
+    best = contest.means[0].series
+    marked = {row[0] for row in cells if row[column].endswith(r"$^\dagger$")}
+    close = {s.method for pair in contest.against(best) if not pair.separated for s in (pair.first, pair.second)}
+    assert [row[0] for row in cells if row[column].startswith(r"\textbf{")] == [best.method]
+    assert marked == close - {best.method}
+
+
+def test_latex_shows_names_of_users_as_text() -> None:
+    assert escaped("50% of a_b & {c}$\\x#~^") == (
+        r"50\% of a\_b \& \{c\}\$\textbackslash{}x\#\textasciitilde{}\textasciicircum{}"
+    )
+
+
+def test_the_latex_file_is_written_on_request(tmp_path: Path) -> None:
+    store(tmp_path, FIRST, made_up.fits({"frozen": (0.3, 0.9)}))
+    assert main(["--results", str(tmp_path)]) == 0
+    assert not (tmp_path / "report.tex").exists()
+    assert main(["--results", str(tmp_path), "--latex"]) == 0
+    assert r"\begin{tabular}" in (tmp_path / "report.tex").read_text()
+
+
 FIRST = made_up.study()
 OTHER = made_up.study("other", "vae")
 
@@ -244,6 +275,16 @@ def test_a_method_is_compared_with_the_baseline_of_its_own_encoder() -> None:
     assert found is not None
     assert {series.study for series in found.alone} == {FIRST.name}
     assert {series.study for series in found.untrained} == {"other"}
+
+
+def test_an_encoder_of_a_baseline_is_no_pretraining() -> None:
+    fits = made_up.fits({"frozen": (0.3, 0.9), "random": (0.2, 0.8)})
+    found = compared(grouped([result(FIRST, fits), result(made_up.study("none", "random"), fits)])[0])
+    assert found is not None
+    assert sorted((series.method, series.mode) for series in found.names) == [
+        ("random", "random"),
+        ("rotnet", "frozen"),
+    ]
 
 
 def test_nothing_of_a_results_folder_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,7 +169,7 @@ def test_the_picture_has_a_mark_a_mean_and_a_name_a_curve(tmp_path: Path) -> Non
     assert len(marks) == 4 * len(made_up.FRACTIONS) + 4  # and one beside each name
     names = {" ".join((node.text or "").split()) for node in root.iter(f"{SVG}text")}
     assert {"frozen", "finetuned", "supervised", "random"} <= names
-    assert "Mean over n = 5 draws of the labels; band: 95 % t-interval" in names
+    assert "Mean over n = 5 draws; band: 95 % t-interval" in names
 
 
 def side_by_side(results: Path) -> None:

@@ -6,14 +6,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
+import polars
 import pyarrow.parquet as pq
 import pytest
 
 from methods.space import Value
-from study.analysis.statistics import summarise
-from study.storage.tables import curves_frame, read_table, write_comparison, write_tables
+from study.records import Use
+from study.reporting.comparison_table import comparison_frame
+from study.reporting.side_by_side import StudyResults
+from study.storage.tables import read_table, write_comparison, write_tables, write_uses_table
 from tests import made_up
 
 README = Path(__file__).parents[1] / "results" / "README.md"
@@ -122,10 +126,71 @@ def test_a_damaged_table_is_named(tmp_path: Path) -> None:
         read_table(path)
 
 
+def one_draw(folder: Path) -> None:
+    fits = made_up.fits({"frozen": (0.4, 0.9), "random": (0.2, 0.8)}, draws=1)
+    write_comparison(folder, comparison_frame([StudyResults("rotnet", made_up.study(), made_up.trials(3), fits)]))
+
+
+def one_use(folder: Path) -> None:
+    use = Use("pretrained", "neighbours", "accuracy", "conv3", 126, 5, 270, 0.75, "5b1f_00000")
+    write_uses_table(folder, made_up.study(), [use, replace(use, use="linear", neighbours=None)])
+
+
 def test_one_draw_leaves_null_bounds_in_the_comparison(tmp_path: Path) -> None:
-    curves = curves_frame(made_up.study(), made_up.fits({"frozen": (0.4, 0.9)}, draws=1))
-    write_comparison(tmp_path, summarise(curves).assign(data_hash="5b1f00d5"))
+    one_draw(tmp_path)
     columns = pq.read_table(tmp_path / "comparison.parquet")
-    assert columns["low"].null_count == columns["high"].null_count == len(made_up.FRACTIONS)
-    assert columns["n"].to_pylist() == [1] * len(made_up.FRACTIONS)
+    assert all(columns[name].null_count == len(columns) for name in ("low", "high", "area_low", "area_high"))
+    assert columns["n"].to_pylist() == [1] * len(columns)
     assert not np.isnan(columns["mean"].to_numpy()).any()
+
+
+def test_a_baseline_beside_another_method_has_no_cost_and_a_search_has(tmp_path: Path) -> None:
+    one_draw(tmp_path)
+    rows = read_table(tmp_path / "comparison.parquet").groupby("mode")[["trials", "images_seen", "seconds"]].first()
+    trials = made_up.trials(3)
+    assert rows.isna().loc["random"].all()
+    assert list(rows.loc["frozen"]) == [3, sum(t.images_seen for t in trials), sum(t.seconds for t in trials)]
+
+
+def test_every_column_of_the_comparison_is_documented_with_its_unit(tmp_path: Path) -> None:
+    one_draw(tmp_path)
+    assert set(pq.read_schema(tmp_path / "comparison.parquet").names) == dict(_documented())["comparison"]
+
+
+def test_the_documented_types_and_units_are_those_of_the_files(tmp_path: Path) -> None:
+    write(tmp_path)
+    one_draw(tmp_path)
+    one_use(tmp_path)
+    names = {"double": "float64", "timestamp[us, tz=UTC]": "timestamp"}
+    checked = 0
+    for part in README.read_text().split("\n## ")[1:]:
+        schema = pq.read_schema(tmp_path / part.splitlines()[0])
+        for row in (line for line in part.splitlines() if line.startswith("| `")):
+            columns, kind, unit = (cell.strip() for cell in row.split("|")[1:4])
+            for column in (name.strip(" `") for name in columns.split(",")):
+                if kind and column in schema.names and kind != "timestamp":
+                    field = schema.field(column)
+                    assert names.get(str(field.type), str(field.type)) == kind, column
+                    assert (field.metadata or {}).get(b"unit", b"").decode() == unit, column
+                    checked += 1
+    assert checked > 40
+
+
+@pytest.mark.parametrize("name", ["trials", "history", "curves", "uses", "comparison"])
+def test_duckdb_and_polars_read_what_pandas_reads(tmp_path: Path, name: str) -> None:
+    write(tmp_path)
+    one_draw(tmp_path)
+    one_use(tmp_path)
+    path = tmp_path / f"{name}.parquet"
+    expected = pq.read_table(path).to_pylist()
+    frame = read_table(path)
+    assert polars.read_parquet(path).to_dicts() == expected
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        found = connection.execute("SELECT * FROM read_parquet(?)", [str(path)])
+        columns = [column[0] for column in found.description]
+        rows = [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
+    assert rows == expected
+    for column in columns:
+        read = [None if pd.isna(value) else value for value in frame[column].tolist()]
+        assert read == [row[column] for row in expected]

@@ -55,8 +55,9 @@ def each_method(data: Compared) -> Section | None:
         shown = sorted([*own, *baselines], key=lambda series: list(MODES).index(series.mode))
         curves = [Curve(series.mode, MODES[series.mode], data.points(series)) for series in shown]
         panels.append((data.names[own[0]], curves))
+    marks = "; ".join(f"{MODES[mode].mark}: {mode}" for mode in data.modes)
     note = (
-        "All on the same axes, the largest area first. Circles: frozen; squares: finetuned; diamonds: supervised on "
-        "the labels alone; dashed: an untrained encoder, frozen. Bands are 95 % t-intervals."
+        f"All on the same axes, the largest area first. {marks.capitalize()}; diamond: supervised, on the "
+        "labels alone; dashed: an untrained encoder, frozen. Bands are 95 % t-intervals."
     )
     return Section(f"{data.group.title}: each method", (note,), panels=draw_panels(panels))

@@ -89,7 +89,7 @@ def draw_curves(curves: Sequence[Curve], title: str, width: float) -> Figure:
     n = str(draws[0]) if len(draws) == 1 else f"{draws[0]} to {draws[-1]}"
     return Figure(
         title=title,
-        note=f"Mean over n = {n} draws of the labels" + ("; band: 95 % t-interval" if draws[-1] > 1 else ""),
+        note=f"Mean over n = {n} draws" + ("; band: 95 % t-interval" if draws[-1] > 1 else ""),
         x_title="labels (log scale)",
         y_title="test accuracy",
         width=width,

@@ -19,9 +19,13 @@ TRIALS, HISTORY, CURVES, COMPARISON = "trials.parquet", "history.parquet", "curv
 USES = "uses.parquet"
 _UNITS = {
     "accuracy": "fraction",
+    "area": "fraction",
+    "area_high": "fraction",
+    "area_low": "fraction",
     "fraction": "fraction",
     "high": "fraction",
     "images": "images",
+    "image_size": "pixels",
     "images_per_second": "images/s",
     "images_seen": "images",
     "labels": "labels",
@@ -78,6 +82,9 @@ _USE_COLUMNS = _WHOSE | {
 }
 _COMPARISON_COLUMNS = _WHOSE | {
     "data_hash": _TEXT,
+    "seed": _WHOLE,
+    "encoder": _TEXT,
+    "image_size": _WHOLE,
     "mode": _TEXT,
     "fraction": _REAL,
     "labels": _WHOLE,
@@ -86,6 +93,12 @@ _COMPARISON_COLUMNS = _WHOSE | {
     "high": _REAL,
     "n": _WHOLE,
     "repeats": _WHOLE,
+    "area": _REAL,
+    "area_low": _REAL,
+    "area_high": _REAL,
+    "trials": _WHOLE,
+    "images_seen": _WHOLE,
+    "seconds": _REAL,
 }
 
 
@@ -104,7 +117,7 @@ def write_uses_table(folder: Path, study: Study, figures: Sequence[Use]) -> None
 
 
 def write_comparison(results: Path, summary: pd.DataFrame) -> None:
-    """Write comparison.parquet from a summary made by statistics.summarise, with a column data_hash."""
+    """Write comparison.parquet: a column each of those that results/README.md documents."""
     # an absent bound is null, not NaN: with one draw there is no interval
     columns = {name: [None if pd.isna(value) else value for value in summary[name]] for name in _COMPARISON_COLUMNS}
     _write(results / COMPARISON, _table(columns, _COMPARISON_COLUMNS))
