@@ -277,6 +277,19 @@ def test_a_method_is_compared_with_the_baseline_of_its_own_encoder() -> None:
     assert {series.study for series in found.untrained} == {"other"}
 
 
+def test_of_two_baselines_the_stronger_on_validation_counts_whoever_ran_it() -> None:
+    def validated(low: float, high: float, fractions: tuple[float, ...] = made_up.FRACTIONS) -> list[Fit]:
+        tested = made_up.fits({"supervised": (low, high)}, fractions=fractions)
+        return tested + [replace(fit, split="validation") for fit in tested]
+
+    first = result(FIRST, made_up.fits({"frozen": (0.3, 0.9)}) + validated(0.4, 0.96))
+    weaker = result(made_up.study("weaker", "supervised"), validated(0.3, 0.9))
+    partial = result(made_up.study("partial", "supervised"), validated(0.8, 0.97, fractions=(0.5, 1.0)))
+    found = compared(grouped([weaker, first, partial])[0])
+    assert found is not None
+    assert {series.study for series in found.alone} == {FIRST.name}
+
+
 def test_an_encoder_of_a_baseline_is_no_pretraining() -> None:
     fits = made_up.fits({"frozen": (0.3, 0.9), "random": (0.2, 0.8)})
     found = compared(grouped([result(FIRST, fits), result(made_up.study("none", "random"), fits)])[0])

@@ -127,20 +127,20 @@ def _same_encoder(series: Sequence[Series], mode: str, encoders: Mapping[str, st
 
 
 def _with_one_baseline(curves: pd.DataFrame, encoders: Mapping[str, str]) -> pd.DataFrame:
-    """Studies may hold their encoder's baselines: keep one, of the method `supervised` or the best on validation.
+    """Studies may hold their encoder's baselines: keep the one with most label counts, and the best on validation then.
 
     Frozen or finetuned, an encoder of the method `random` is untrained and one of `supervised` has seen all labels:
     such a curve is no pretraining's, and is left out.
     """
     pretrained: list[pd.DataFrame] = []
-    baselines: dict[tuple[str, str], tuple[tuple[bool, float], pd.DataFrame]] = {}
+    baselines: dict[tuple[str, str], tuple[tuple[int, float], pd.DataFrame]] = {}
     for _, rows in curves.groupby(["study", "method", "mode"], sort=True):
         first = rows.iloc[0]
         if first["mode"] not in BASELINES:
             pretrained += [rows] if first["method"] not in BASELINES else []
             continue
         validation = rows.loc[rows["split"] == "validation", "accuracy"]
-        rank = (first["method"] == "supervised", float(validation.mean()) if len(validation) else 0.0)
+        rank = (rows["labels"].nunique(), float(validation.mean()) if len(validation) else 0.0)
         place = (first["mode"], encoders[first["study"]])
         if place not in baselines or rank > baselines[place][0]:
             baselines[place] = rank, rows

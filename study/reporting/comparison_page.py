@@ -102,8 +102,7 @@ def _best(data: Compared) -> Section:
         "in a paired t-test. At each label count and in each mode there are three families, each Holm-corrected: all "
         "pairs of methods; each method against the same encoder trained on the labels alone; each against that "
         "encoder untrained. The intervals do not cover another pretraining or other test images. A baseline that "
-        "several studies hold counts once: that of the study of method supervised, or else the one that is best on "
-        "validation."
+        "several studies hold counts once: of those at the most label counts, the one that is best on validation."
     )
     tables = tuple(_best_of(data, mode) for mode in data.modes)
     drawn, hint = pictures(data)
