@@ -42,6 +42,7 @@ class Options:
     labels_per_class: tuple[int, ...]
     modes: tuple[Mode, ...]
     draws: int
+    repeats: int
     objective_fraction: float
     validation: Validation
     workers: int
@@ -60,6 +61,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     """Read the command line; bad input prints one line and exits with 2."""
     parser = Parser(
         prog="python -m study.run",
+        usage="%(prog)s --method NAME[,NAME] [options]",
         description="Search a pretraining method's hyperparameters, then draw accuracy against labels for the best.",
         epilog="Example: python -m study.run --method rotnet --trials 50",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
@@ -134,9 +136,16 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         type=several(_one_of(get_args(Mode), "mode")),
         default=(),
         metavar="MODE[,MODE]",
-        help=f"{', '.join(get_args(Mode))} (all but frozen_mlp that make sense)",
+        help=f"{', '.join(get_args(Mode))} (all but frozen_mlp)",
     )
     curve.add_argument("--draws", type=count, default=5, metavar="N", help="label subsets a point (5)")
+    curve.add_argument(
+        "--repeats",
+        type=count,
+        default=1,
+        metavar="N",
+        help="pretrainings of the best settings, with other seeds, behind the curve (1)",
+    )
     curve.add_argument(
         "--objective-fraction",
         type=share,
@@ -149,7 +158,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         type=_one_of(get_args(Validation), "validation"),
         default="heldout",
         metavar="WHERE",
-        help="heldout tunes on the labelled validation images, within-budget by folds of the budget (heldout)",
+        help="heldout: validation images tune; within-budget: folds of the budget do (heldout)",
     )
 
     place = parser.add_argument_group("where it runs")

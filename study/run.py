@@ -164,6 +164,7 @@ def _study(options: Options, method: str, built: Method, name: str, dataset: Dat
         tap=built.encoder.default_tap,
         grace_epochs=built.grace_epochs,
         modes=options.modes,
+        repeats=options.repeats,
     )
 
 
@@ -189,7 +190,7 @@ def _check_folds(options: Options, method: str, built: Method, dataset: Dataset)
 
 
 # A resumed study may grow, and run elsewhere; anything else would mix two studies in one table.
-_MAY_CHANGE = {"trials", "budget_seconds", "lanes", "gpus_per_worker"}
+_MAY_CHANGE = {"trials", "budget_seconds", "lanes", "gpus_per_worker", "repeats"}
 
 
 def _check_resumed(options: Options, study: Study) -> None:

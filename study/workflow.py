@@ -7,7 +7,7 @@ import platform
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -21,6 +21,7 @@ from study.analysis.statistics import Mean, means
 from study.cluster.curve import draw_curve
 from study.cluster.lanes import Lanes
 from study.cluster.mailbox import Job
+from study.cluster.repeats import repeat_best
 from study.cluster.search import Watch, search, trial_seed
 from study.cluster.uses import UsesError, find_uses
 from study.data.dataset import Dataset
@@ -29,7 +30,7 @@ from study.learning.pretrain import Plan
 from study.records import Epoch, Fit, Started, Study, Trial, best_trial
 from study.report import write_study_report
 from study.storage import checkpoints, files
-from study.storage.checkpoints import BEST, CHECKPOINTS
+from study.storage.checkpoints import BEST, CHECKPOINTS, REPEAT
 from study.storage.projector import write_projector
 from study.storage.tables import curves_frame, write_tables, write_uses_table
 from study.storage.uses import Uses, read_uses, write_uses
@@ -81,7 +82,9 @@ def run_study(study: Study, place: Workplace) -> None:
         if best is None:
             reasons = sorted({trial.error for trial in trials.values() if trial.error})
             raise NoTrialError(f"no trial of {study.name} finished: {'; '.join(reasons) or 'too short a budget'}")
-        fits = _curve(study, place, images, folder, best, display)
+        display.phase(f"{study.name}: repeats")
+        encoders = repeat_best(study, images, place.lanes, best, (folder / CHECKPOINTS).resolve(), display.note)
+        fits = _curve(study, place, images, folder, best, encoders, display)
         uses = _uses(study, place, images, folder, best, display)
         display.phase("writing tables and report")
         write_tables(folder, study, list(trials.values()), fits)
@@ -130,6 +133,8 @@ def _search(
         trials[trial.number] = trial
         if best_trial(list(trials.values())) is trial:
             checkpoints.move_best(kept / f"{trial.number:03d}", kept / BEST)
+            for repeated in kept.glob(f"{REPEAT}*"):  # those of the former best
+                shutil.rmtree(repeated)
         files.write_trial(folder, trial)
         files.remove_started(folder, trial.number)
         shutil.rmtree(kept / f"{trial.number:03d}", ignore_errors=True)
@@ -156,17 +161,25 @@ def _pretraining(study: Study, images: Images, kept: Path, number: int, params: 
     return Job(f"{study.name}-{number:03d}", run_pretraining, job)
 
 
-def _curve(study: Study, place: Workplace, images: Images, folder: Path, best: Trial, display: Display) -> list[Fit]:
+def _curve(
+    study: Study,
+    place: Workplace,
+    images: Images,
+    folder: Path,
+    best: Trial,
+    encoders: Mapping[int, Path],
+    display: Display,
+) -> list[Fit]:
     """Fit what is missing of the curve and return all of it."""
-    fits = [fit for fit in files.read_fits(folder) if fit.trial_id in (None, best.trial_id)]
+    known = [fit for fit in files.read_fits(folder) if fit.repeat in encoders]
+    fits = [fit for fit in known if fit.trial_id in (None, best.trial_id)]
 
     def fitted(done: Sequence[Fit]) -> None:
         files.write_fits(folder, done)
         fits.extend(done)
 
     display.phase(f"{study.name}: curve")
-    encoder = (folder / CHECKPOINTS / BEST).resolve()
-    draw_curve(study, images, place.lanes, best, encoder, list(fits), fitted, display.fits)
+    draw_curve(study, images, place.lanes, best, encoders, list(fits), fitted, display.fits)
     return fits
 
 

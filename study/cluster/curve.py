@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -53,20 +53,23 @@ def draw_curve(
     images: Images,
     lanes: Lanes,
     best: Trial,
-    encoder: Path,
+    encoders: Mapping[int, Path],
     have: Sequence[Fit],
     fitted: Callable[[Sequence[Fit]], None],
     progress: Callable[[int, int], None],
 ) -> None:
     """Fit every classifier of the curve that `have` lacks; `fitted` is told of each, on validation and on test.
 
-    `encoder` is the folder of the best trial's encoder. `progress` hears (classifiers fitted, classifiers in all).
+    `encoders` are the folders of the encoders by repeat: 0 is the best trial's own. `progress` hears (classifiers
+    fitted, classifiers in all).
     Raises CurveError where a fit fails.
     """
-    known = {(fit.mode, _budget(study, fit), fit.draw) for fit in have}
-    missing = [each for each in _points(study) if each not in known]
+    known = {(fit.repeat, fit.mode, _budget(study, fit), fit.draw) for fit in have}
+    missing = [each for each in _points(study, sorted(encoders)) if each not in known]
     base = classifier_config(best.params)
-    candidates = {mode: _candidates(mode, base, study, best) for mode in dict.fromkeys(mode for mode, _, _ in missing)}
+    candidates = {
+        mode: _candidates(mode, base, study, best) for mode in dict.fromkeys(mode for _, mode, _, _ in missing)
+    }
     tuning = [
         Classifier(mode, study.objective_budget, draw, tuned.config, tuned.encoder_lr, test=False)
         for mode, tried in candidates.items()
@@ -75,7 +78,7 @@ def draw_curve(
     ]
     total, done = len(tuning) + len(missing), 0
     found: dict[tuple[Mode, Tuned], list[float]] = defaultdict(list)
-    for outcome in _run(study, images, lanes, best, encoder, tuning, "tune"):
+    for outcome in _run(study, images, lanes, encoders, tuning, "tune"):
         each = outcome.classifier
         if outcome.fitted.validation is not None:
             found[each.mode, Tuned(each.config, each.encoder_lr)].append(outcome.fitted.validation.accuracy)
@@ -85,22 +88,29 @@ def draw_curve(
         mode: max(tried, key=lambda tuned: np.mean(found[mode, tuned] or 0)) for mode, tried in candidates.items()
     }
     wanted = [
-        Classifier(mode, budget, draw, chosen[mode].config, chosen[mode].encoder_lr, test=True)
-        for mode, budget, draw in missing
+        Classifier(mode, budget, draw, chosen[mode].config, chosen[mode].encoder_lr, test=True, repeat=repeat)
+        for repeat, mode, budget, draw in missing
     ]
-    for outcome in _run(study, images, lanes, best, encoder, wanted, "fit"):
+    for outcome in _run(study, images, lanes, encoders, wanted, "fit"):
         fitted(_records(study, outcome, best))
         done += 1
         progress(done, total)
 
 
-def _points(study: Study) -> list[tuple[Mode, Budget, int]]:
-    """Every classifier of the curve: mode, budget and draw, the largest budgets first."""
+def repeats(study: Study) -> range:
+    """The repeats of a study's curve. Where nothing is pretrained, draws vary all that a seed varies."""
+    return range(study.repeats if set(PRETRAINED) & set(modes(study)) else 1)
+
+
+def _points(study: Study, repeats: Sequence[int]) -> list[tuple[int, Mode, Budget, int]]:
+    """Every classifier of the curve: repeat, mode, budget and draw, the largest budgets of the first repeat first."""
     return [
-        (mode, budget, draw)
-        for budget, mode, draw in product(reversed(study.budgets), modes(study), range(study.draws))
+        (repeat, mode, budget, draw)
+        for repeat, budget, mode, draw in product(repeats, reversed(study.budgets), modes(study), range(study.draws))
         # With all labels every draw is the same, and so are heads on the same features: one is all there is.
         if not (mode in ("frozen", "frozen_mlp") and budget.fraction == 1 and draw > 0)
+        # The baselines are not pretrained: a draw has its own fit seed, and its own untrained encoder.
+        if repeat == 0 or mode in PRETRAINED
     ]
 
 
@@ -121,17 +131,18 @@ def _run(
     study: Study,
     images: Images,
     lanes: Lanes,
-    best: Trial,
-    encoder: Path,
+    encoders: Mapping[int, Path],
     classifiers: Sequence[Classifier],
     purpose: str,
 ) -> Iterable[Outcome]:
     """Spread classifiers over the lanes: those that share features together, the trained ones one by one."""
     groups: dict[tuple[object, ...], list[Classifier]] = defaultdict(list)
     for place, each in enumerate(classifiers):
-        shared = {"frozen": ("frozen",), "frozen_mlp": ("frozen_mlp",), "random": ("random", each.draw)}.get(
-            each.mode, (each.mode, place // study.workers)
-        )
+        shared = {
+            "frozen": ("frozen", each.repeat),
+            "frozen_mlp": ("frozen_mlp", each.repeat),
+            "random": ("random", each.draw),
+        }.get(each.mode, (each.mode, each.repeat, place // study.workers))
         groups[shared].append(each)
     jobs = [
         Job(
@@ -141,7 +152,7 @@ def _run(
                 images,
                 study.encoder,
                 study.tap,
-                encoder if group[0].mode in PRETRAINED else None,
+                encoders[group[0].repeat] if group[0].mode in PRETRAINED else None,
                 tuple(group),
                 study.seed,
                 study.validation,
@@ -178,6 +189,7 @@ def _records(study: Study, outcome: Outcome, best: Trial) -> list[Fit]:
             top5=found.top5,
             trial_id=best.trial_id if each.mode in PRETRAINED else None,
             seconds=fitted.seconds,
+            repeat=each.repeat,
         )
         for split, found in scores.items()
         if found is not None

@@ -6,6 +6,7 @@ import functools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,7 @@ class Pretraining:
     draws: int  # of the study
     folder: Path  # of its checkpoints
     validation: Validation = "heldout"
+    stop: int | None = None  # after so many epochs; None is all of the plan's
 
 
 def run_pretraining(job: Pretraining, place: Place) -> Iterator[Epoch]:
@@ -87,7 +89,7 @@ def run_pretraining(job: Pretraining, place: Place) -> Iterator[Epoch]:
         rank = effective_rank(features.of(dataset.validation)[0]).item()
         return Judgement(accuracy, {"effective_rank": rank} | seen.numbers, seen.figures)
 
-    yield from pretrain(job.plan, dataset, subsets[0], judge, place, job.folder)
+    yield from islice(pretrain(job.plan, dataset, subsets[0], judge, place, job.folder), job.stop)
 
 
 def _inspect(method: Method, dataset: Dataset, places: NDArray[np.int64], device: torch.device) -> Inspection:
@@ -110,6 +112,7 @@ class Classifier:
     config: Config  # dropout, label smoothing; in the trained modes also batch size, augmentation and the head's lr
     encoder_lr: float  # of the trained modes
     test: bool  # False while tuning: the test images are not looked at
+    repeat: int = 0  # which pretraining's encoder; its fits have seeds of their own
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,7 @@ def _fit_network(job: Fitting, each: Classifier, device: torch.device) -> Outcom
         each.encoder_lr,
         Judges(job.validation, _open(job.images), job.seed),
         labelled,
-        seed=derive(job.seed, each.mode, each.draw),
+        seed=derive(job.seed, each.mode, each.draw, *([each.repeat] if each.repeat else [])),
         device=device,
         test=each.test,
     )

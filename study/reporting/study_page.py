@@ -130,8 +130,7 @@ def _curve(study: Study, modes: Sequence[str], found: Sequence[Mean], comparison
     worst = 1.96 * math.sqrt(0.25 / study.test_images)
     paragraphs = (
         f"Accuracy on {study.test_images:,} test images, mean [95 % t-interval] over n = {study.draws} draws of the "
-        "labels unless a cell says otherwise. The draws vary which images are labelled and the seed of the fit, not "
-        "the pretraining and not the test images: with other test images all curves may lie up to some "
+        f"labels unless a cell says otherwise. {_varied(found)}: with other test images all curves may lie up to some "
         f"{100 * worst:.1f} points higher or lower. At fraction 1 all draws hold the same labels, and "
         "only the seed of the fit varies.",
         *(
@@ -144,6 +143,22 @@ def _curve(study: Study, modes: Sequence[str], found: Sequence[Mean], comparison
         ),
     )
     return Section("Accuracy against labels", paragraphs, tuple(tables), (picture,))
+
+
+def _varied(found: Sequence[Mean]) -> str:
+    """What the intervals speak of, up to the test images."""
+    repeats = max(mean.accuracy.repeats for mean in found)
+    if repeats == 1:
+        return (
+            "The draws vary which images are labelled and the seed of the fit, not the pretraining and not the test "
+            "images"
+        )
+    return (
+        "The draws vary which images are labelled and the seed of the fit. What is pretrained was pretrained "
+        f"{repeats} times, with other seeds, and its intervals cover that too, by the random effects of both. The "
+        "first of the pretrainings is the search's best trial, so it was chosen for a good validation accuracy and the "
+        "others were not. Nothing varies the test images"
+    )
 
 
 def _environment(environment: Mapping[str, Any]) -> Section | None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 CHECKPOINTS, BEST = "checkpoints", "best"  # folders: of a study's checkpoints, and there of the best trial
+REPEAT = "repeat-"  # and of the best trial's settings with other seeds: repeat-1, repeat-2 ...
 STATE = "state.safetensors"
 ENCODER = "encoder.safetensors"
 FIGURES = "figures"

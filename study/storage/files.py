@@ -92,24 +92,26 @@ def _running(folder: Path, number: int) -> Path:
 def write_fits(folder: Path, fits: Iterable[Fit]) -> None:
     """Write fits/MODE-FRACTION-DRAW.json, one file a classifier with its splits, so that what is finished is kept.
 
-    Splits of one classifier come in one call. A later fit of the same mode, fraction and draw replaces the earlier.
+    Further repeats are -repeat-N. Splits of one classifier come in one call. A later fit of the same mode, fraction,
+    draw and repeat replaces the earlier.
     """
     together: dict[str, list[Fit]] = {}
     for fit in fits:
-        together.setdefault(f"{fit.mode}-{float(fit.fraction)!r}-{fit.draw}.json", []).append(fit)
+        repeat = f"-repeat-{fit.repeat}" if fit.repeat else ""
+        together.setdefault(f"{fit.mode}-{float(fit.fraction)!r}-{fit.draw}{repeat}.json", []).append(fit)
     for name, group in together.items():
         _write_json(folder / "fits" / name, [dataclasses.asdict(fit) for fit in group])
 
 
 def read_fits(folder: Path) -> list[Fit]:
-    """The finished fits by mode, fraction, draw and split. Raises ValueError naming a damaged file."""
+    """The finished fits by mode, fraction, repeat, draw and split. Raises ValueError naming a damaged file."""
     fits: list[Fit] = []
     for path in (folder / "fits").glob("*.json"):
         try:
             fits += [_fit(fields) for fields in json.loads(path.read_bytes())]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise damaged(path, error) from error
-    return sorted(fits, key=lambda fit: (fit.mode, fit.fraction, fit.draw, fit.split))
+    return sorted(fits, key=lambda fit: (fit.mode, fit.fraction, fit.repeat, fit.draw, fit.split))
 
 
 def damaged(path: Path, error: Exception) -> ValueError:
