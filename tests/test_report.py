@@ -81,6 +81,18 @@ def test_the_report_begins_with_the_answer(tmp_path: Path) -> None:
     assert f"rotnet frozen reaches {100 * frozen.accuracy.mean:.1f} %" in lead
 
 
+def test_the_answer_tells_labels_saved_only_where_that_is_certain(tmp_path: Path) -> None:
+    page = text(write(tmp_path / "far", made_up.study(), made_up.trials(), ROTNET))
+    said = r"rotnet frozen with 63 labels equals training on labels alone with (\d+) \[(\d+), (\d+)\]\."
+    found = re.findall(said, page)
+    assert len(found) == 1
+    needed, low, high = map(int, found[0])
+    assert 63 < low < needed < high
+    for least in (0.19, 0.35):  # the same curves, and a pretraining that does harm
+        fits = made_up.fits({"frozen": (0.19, 0.95), "supervised": (least, 0.95)})
+        assert "equals training" not in text(write(tmp_path / str(least), made_up.study(), made_up.trials(), fits))
+
+
 def test_both_forms_of_the_report_tell_the_whole_study(tmp_path: Path) -> None:
     folder = write(tmp_path, made_up.study(), made_up.trials(), ROTNET)
     markdown, page = (folder / "report.md").read_text(), text(folder)

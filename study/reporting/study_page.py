@@ -7,7 +7,10 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from methods.inspection import Figure
+from study.analysis.savings import labels_needed
 from study.analysis.statistics import Comparison, Interval, Mean, Series, compare, means
 from study.records import PRETRAINED, Fit, Study, Trial, best_trial
 from study.reporting.figures import NARROW, WIDE
@@ -18,7 +21,7 @@ from study.reporting.plots import MODES, Curve, draw_curves
 from study.reporting.search_explained import search_explained
 from study.reporting.search_sections import best_trials, cost, failures, space
 from study.reporting.use_sections import use_sections
-from study.reporting.wording import accuracy, listed, points, verdict
+from study.reporting.wording import accuracy, equals, listed, points, verdict
 from study.storage.tables import curves_frame
 from study.storage.uses import Uses
 
@@ -56,13 +59,17 @@ def study_page(
     ]
     return Page(
         title=f"{study.name}: {study.method} on {study.dataset}",
-        lead=_answer(study, modes, found, comparisons),
+        lead=_answer(study, curves, modes, found, comparisons),
         sections=tuple(section for section in sections if section is not None),
     )
 
 
 def _answer(
-    study: Study, modes: Sequence[str], found: Sequence[Mean], comparisons: Sequence[Comparison]
+    study: Study,
+    curves: pd.DataFrame,
+    modes: Sequence[str],
+    found: Sequence[Mean],
+    comparisons: Sequence[Comparison],
 ) -> tuple[str, ...]:
     if not found:
         return ("The curve is not measured yet: the search has not ended, or was interrupted before it.",)
@@ -78,6 +85,7 @@ def _answer(
             sentence += f"; training on those labels alone reaches {accuracy(here['supervised'].accuracy)}"
             sentence += f": {points(paired[mode].difference)}, {verdict(paired[mode])}"
         sentences.append(sentence + ".")
+    sentences += _saved(curves, list(paired.values()))
     if not sentences and "supervised" in here:
         mean = here["supervised"]
         sentences.append(f"With {_labels_text(mean, study)}, training on them alone reaches {accuracy(mean.accuracy)}.")
@@ -89,6 +97,17 @@ def _answer(
             "python -m study.report sets the two side by side."
         )
     return (*sentences, *(_overall(mode, comparisons) for mode in modes if mode in paired))
+
+
+def _saved(curves: pd.DataFrame, here: Sequence[Comparison]) -> list[str]:
+    """How many labels the best mode spares, of those at one label count that surely spare any."""
+    better = [c for c in here if c.separated and c.difference.mean > 0]
+    found = [labels_needed(curves, c.first, c.second, c.labels) for c in better]
+    certain = [needed for needed in found if needed is not None and needed.certain]
+    best = max(certain, key=lambda needed: needed.accuracy, default=None)
+    if best is None:
+        return []
+    return [f"{equals(best, f'{best.first.method} {best.first.mode}', 'training on labels alone')}."]
 
 
 def _overall(mode: str, comparisons: Sequence[Comparison]) -> str:
