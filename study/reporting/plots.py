@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
 
 from study.analysis.statistics import Mean
 from study.records import Trial
@@ -26,11 +29,12 @@ from study.reporting.figures import (
     spread,
     thinned,
 )
-from study.reporting.wording import accuracy, percent
+from study.reporting.wording import accuracy, duration, percent
 
 _COLOURS = ("c0", "c1", "c2", "c3", "c4", "c5", "c6")  # templates/colours.css
 _MARGIN = 0.36  # of the width: where names beside the curves take more, they stand below
 _TOUCHED = 22.0  # user units between two rows of names that a finger is to find
+_ROUND_TIMES = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400)  # seconds
 _MARKS = ("circle", "square", "triangle", "cross")
 
 
@@ -53,6 +57,16 @@ class Curve:
     style: Style
     points: tuple[Mean, ...]  # by label count
     lit: bool = True  # whether it stands out; the others are faint until a reader points at them
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a search is followed along."""
+
+    title: str
+    trials: tuple[Trial, ...]
+    places: tuple[float, ...]  # of each trial, rising
+    ticks: dict[float, str]
 
 
 def method_styles(methods: Sequence[str]) -> dict[str, Style]:
@@ -135,8 +149,25 @@ def label_places(counts: Sequence[int], start: float, end: float) -> dict[int, f
     return {count: log_x(math.log(count)) for count in counts}
 
 
-def draw_tuning(trials: Sequence[Trial], width: float) -> Figure | None:
-    """Best validation accuracy so far against trials, every trial marked by its status; None without a value."""
+def tuning_by_trials(trials: Sequence[Trial]) -> Course:
+    """Trials in the order of their proposal."""
+    every = max(1, math.ceil(len(trials) / 10))
+    numbers = [float(trial.number) for trial in trials]
+    return Course("trial", tuple(trials), tuple(numbers), {n: f"{n:g}" for n in numbers[::every]})
+
+
+def tuning_by_time(trials: Sequence[Trial]) -> Course:
+    """Trials in the order of their ends, against what all lanes had worked by then, so that no pause counts."""
+    ended = sorted(trials, key=lambda t: datetime.fromisoformat(t.started_at).timestamp() + t.seconds)
+    worked = [float(total) for total in np.cumsum([trial.seconds for trial in ended])]
+    step = next((step for step in _ROUND_TIMES if worked[-1] / step <= 8), _ROUND_TIMES[-1])
+    ticks = {place: duration(place) if place else "0" for place in np.arange(0.0, worked[-1] + step / 2, step).tolist()}
+    return Course("time of all lanes", tuple(ended), tuple(worked), ticks)
+
+
+def draw_tuning(course: Course, width: float) -> Figure | None:
+    """Best validation accuracy so far, every trial marked by its status; None where no trial reached a value."""
+    trials = course.trials
     reached = [trial.objective for trial in trials if trial.objective is not None]
     if not reached:
         return None
@@ -144,25 +175,26 @@ def draw_tuning(trials: Sequence[Trial], width: float) -> Figure | None:
     bottom = height - 62
     y_values = round_steps(min(reached), max(reached))
     y = Scale(y_values[0], y_values[-1], bottom - 14, top)  # below: the failed trials
-    numbers = [trial.number for trial in trials]
-    x = Scale(min(numbers), max(numbers), left + 12, right - 12)
-    places = [(x(t.number), bottom - 2 if t.objective is None else y(t.objective)) for t in trials]
+    x = Scale(min(*course.places, *course.ticks), max(*course.places, *course.ticks), left + 12, right - 12)
+    places = [
+        (x(at), bottom - 2 if t.objective is None else y(t.objective))
+        for t, at in zip(trials, course.places, strict=True)
+    ]
     best: float | None = None
     steps: list[tuple[float, float]] = []
-    for trial in trials:
+    for trial, at in zip(trials, course.places, strict=True):
         if trial.status == "completed" and trial.objective is not None and (best is None or trial.objective > best):
-            steps += [(x(trial.number), y(best))] if best is not None else []
+            steps += [(x(at), y(best))] if best is not None else []
             best = trial.objective
-            steps.append((x(trial.number), y(best)))
+            steps.append((x(at), y(best)))
     if best is not None:
         steps.append((right - 12, y(best)))
     names = [status for status in STATUSES if any(trial.status == status for trial in trials)]
     starts = flowed(names, left + 12, right)
-    every = max(1, math.ceil(len(trials) / 10))
     return Figure(
         title="Tuning: best validation accuracy so far",
         note="Line: best completed trial so far",
-        x_title="trial",
+        x_title=course.title,
         y_title="validation accuracy",
         width=width,
         height=height,
@@ -170,7 +202,7 @@ def draw_tuning(trials: Sequence[Trial], width: float) -> Figure | None:
         right=right,
         top=top,
         bottom=bottom,
-        x_ticks=thinned([Tick(x(number), str(number)) for number in numbers[::every]]),
+        x_ticks=thinned([Tick(x(place), text) for place, text in course.ticks.items()]),
         y_ticks=tuple(Tick(y(value), percent(value, 0)) for value in y_values),
         lines=(Line(STATUSES["completed"], path_through(steps), ""),),
         marks=tuple(Mark(STATUSES[t.status], *place) for t, place in zip(trials, places, strict=True)),

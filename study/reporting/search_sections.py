@@ -14,7 +14,7 @@ from methods.space import Between, Range, searched
 from study.records import Fit, Study, Trial
 from study.reporting.figures import NARROW, WIDE
 from study.reporting.pages import Picture, Section, Table
-from study.reporting.plots import draw_tuning
+from study.reporting.plots import draw_tuning, tuning_by_time, tuning_by_trials
 from study.reporting.wording import duration, number, percent
 
 _BEST = 10
@@ -36,11 +36,13 @@ def best_trials(trials: Sequence[Trial]) -> Section | None:
         )
         for t in ranked[:_BEST]
     ]
-    wide, narrow = draw_tuning(trials, WIDE), draw_tuning(trials, NARROW)
-    pictures = (Picture(wide, narrow),) if wide and narrow else ()
+    pictures = []
+    for course in (tuning_by_trials(trials), tuning_by_time(trials)):
+        wide, narrow = draw_tuning(course, WIDE), draw_tuning(course, NARROW)
+        pictures += [Picture(wide, narrow)] if wide and narrow else []
     table = Table(("trial", "status", "validation accuracy", "epochs", *names), tuple(rows))
     title = f"The best {len(rows)} of {len(trials)} trials" if len(rows) > 1 else "The best trial"
-    return Section(title, ("Trial 0 is the published recipe.",), (table,), pictures)
+    return Section(title, ("Trial 0 is the published recipe.",), (table,), tuple(pictures))
 
 
 def ranking(trials: Sequence[Trial]) -> list[Trial]:
