@@ -2,7 +2,8 @@
 
 Radford, Metz and Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
 Networks", 2015. Its discriminator's features and a linear SVM reached 82.8 % on CIFAR-10; a study on SVHN reached
-62.1 % with 500 labels on frozen features, far below rotation's 79.0.
+62.1 % with 500 labels on frozen features, far below rotation's 79.0. Within 30,000 images, which are 216 steps, it does
+not beat an untrained encoder: the generator still paints one texture, and telling that from images teaches little.
 
 From the paper: the generator, Adam 2e-4 with a first beta of 0.5, batches of 128, the non-saturating loss, images as
 they are. From the study: codes of 128 numbers, 64 filters. Departures: the discriminator is the study's encoder under a

@@ -4,8 +4,9 @@ The recipe is that of a study on 96x96 images, which joined Kingma and Welling's
 FaceNet (Schroff, Kalenichenko and Philbin, 2015): squared error + 0.01 KL + 5 times the triplet of sampled codes,
 squared distances, margin 0.5. The positive is a crop of 80 of 96 pixels, mirrored, jittered in hue and saturation,
 turned by up to 20 degrees; the negative is the next image of the batch. It reached 3.6 % top-1 of 1000 classes, below
-its plain VAE, and must beat an untrained encoder here. Only the image itself is decoded. Its four convolutions are the
-study's encoder.
+its plain VAE, as it does here; within 30,000 images it does not beat an untrained encoder. The triplet is solved in the
+first epochs (from 90 to 0.01 on photo-digits), and asks for codes that ignore a mirror and a turn, which tell digits
+apart. Only the image itself is decoded. Its four convolutions are the study's encoder.
 """
 
 from __future__ import annotations
