@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Value = bool | int | float | str
-C = TypeVar("C")
+C = TypeVar("C", bound="DataclassInstance")
 _RANGE = "range"
 
 
@@ -69,7 +72,7 @@ def defaults(config: type) -> dict[str, Value]:
 
 def configure(config: type[C], values: dict[str, Value]) -> C:
     """Build a Config from searched values. Raises ValueError for a name it lacks."""
-    known = {f.name for f in dataclasses.fields(config)}  # type: ignore[arg-type]  # a TypeVar cannot ask for a dataclass
+    known = {f.name for f in dataclasses.fields(config)}
     if unknown := sorted(set(values) - known):
         raise ValueError(
             f"{config.__qualname__} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}"

@@ -21,9 +21,9 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def study_data() -> Path:
-    """The folder of real image sets, or a skip."""
+    """The folder of real image sets; who has none tests on embedded and made images alone."""
     if not (folder := os.environ.get("STUDY_DATA")):
-        pytest.skip("STUDY_DATA names no folder of real images")
+        pytest.skip("set STUDY_DATA to a folder of real image sets, as torchvision lays them out, to test on them too")
     return Path(folder)
 
 

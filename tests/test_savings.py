@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -167,9 +166,10 @@ def test_other_pretrainings_widen_the_interval_of_labels_and_of_the_area() -> No
 
 
 def test_the_sentence_says_what_the_labels_are_worth() -> None:
-    say: Callable[..., str] = lambda needed, low, high, n=5: equals(  # noqa: E731 - one shape of sentence
-        LabelsNeeded(FROZEN, 63, 0.66, SUPERVISED, needed, low, high, 13, 1257, n), "rotnet frozen", "supervised"
-    )
+    def say(needed: float | None, low: float | None, high: float | None, n: int = 5) -> str:
+        found = LabelsNeeded(FROZEN, 63, 0.66, SUPERVISED, needed, low, high, 13, 1257, n)
+        return equals(found, "rotnet frozen", "supervised")
+
     assert say(171.2, 130.0, 239.7) == "rotnet frozen with 63 labels equals supervised with 171 [130, 240]"
     assert say(13.0, 13.0, 20.4).endswith("supervised with 13 or fewer [13 or fewer, 20]")
     assert say(1100.0, 630.0, None).endswith("supervised with 1,100 [630, more than 1,257]")

@@ -24,7 +24,7 @@ ATTEMPTS = 3  # how often a job may lose its workers before it counts as failed
 
 def sealed(content: object) -> bytes:
     """Pickle what travels; functions and classes of a script's own __main__ too."""
-    letter: bytes = cloudpickle.dumps(content)  # type: ignore[no-untyped-call]  # Ray's
+    letter: bytes = cloudpickle.dumps(content)
     return letter
 
 

@@ -128,5 +128,5 @@ def _knock(address: str) -> None:
 
 
 def _resources() -> tuple[float, float]:
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray has no types there
+    resources: dict[str, float] = ray.cluster_resources()
     return resources.get("CPU", 0.0), resources.get("GPU", 0.0)

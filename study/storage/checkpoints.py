@@ -132,4 +132,5 @@ def _write(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> Non
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     with safe_open(path, "pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118 - not a mapping
+        names = file.keys()  # an opened file is no mapping
+        return {name: file.get_tensor(name) for name in names}, file.metadata()

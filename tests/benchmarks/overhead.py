@@ -40,7 +40,7 @@ def report_one(config: dict[str, Any]) -> None:
 
 def driver(config: dict[str, Any], storage: str) -> None:
     """A trial of the documented pattern."""
-    callback: Any = TuneReportCallback()  # type: ignore[no-untyped-call]  # Ray's
+    callback: Any = TuneReportCallback()
     TorchTrainer(
         report_one,
         train_loop_config=config,
@@ -84,7 +84,7 @@ def make_job(number: int, params: dict[str, Value]) -> Job:
 
 def on_lanes(trials: int, scratch: Path) -> tuple[float, float]:
     """Seconds until the lanes are up, and seconds for `trials` no-op trials on them."""
-    layout = fit_layout(ray.cluster_resources()["CPU"], 0.0, 1, 0.0, None)  # type: ignore[no-untyped-call]  # Ray's
+    layout = fit_layout(ray.cluster_resources()["CPU"], 0.0, 1, 0.0, None)
     study = replace(made_up.study(), method="rotnet", trials=trials, budget_seconds=None, epochs=1)
     ended: list[object] = []
     started = time.perf_counter()
