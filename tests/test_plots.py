@@ -27,11 +27,11 @@ def test_all_of_a_picture_lies_inside_it(width: float) -> None:
     for figure in (draw_curves(curves, "title", width), *tuning):
         assert figure is not None
         for mark in [*figure.marks, *(mark for strand in figure.strands for mark in strand.marks)]:
-            assert figure.left <= mark.x <= figure.right
-            assert figure.top <= mark.y <= figure.bottom
+            assert figure.frame.left <= mark.x <= figure.frame.right
+            assert figure.frame.top <= mark.y <= figure.frame.bottom
         names = [*figure.labels, *(strand.label for strand in figure.strands if strand.label)]
-        assert names and all(0 < label.x < figure.width and 0 < label.y < figure.height for label in names)
-        assert sum(hover.width for hover in figure.hovers) == pytest.approx(figure.right - figure.left)
+        assert names and all(0 < label.x < figure.frame.width and 0 < label.y < figure.frame.height for label in names)
+        assert sum(hover.width for hover in figure.hovers) == pytest.approx(figure.frame.right - figure.frame.left)
         assert thinned(figure.x_ticks) == figure.x_ticks
 
 

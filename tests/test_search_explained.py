@@ -58,16 +58,16 @@ def test_a_whole_search_is_explained_in_every_way() -> None:
     assert len(drawn) == 2 * 5 + 6  # two widths, and a panel a setting
     for figure in drawn:
         for mark in figure.marks:
-            assert figure.left <= mark.x <= figure.right
-            assert figure.top <= mark.y <= figure.bottom
+            assert figure.frame.left <= mark.x <= figure.frame.right
+            assert figure.frame.top <= mark.y <= figure.frame.bottom
         for cell in figure.cells:
             assert cell.x >= 0
-            assert cell.x + cell.width <= figure.width
+            assert cell.x + cell.width <= figure.frame.width
         for x, y in re.findall(r"[ML]([\d.-]+),([\d.-]+)", " ".join(line.path for line in figure.lines)):
-            assert figure.left <= float(x) <= figure.right
-            assert figure.top <= float(y) <= figure.bottom
-        assert CHARACTER * max(len(figure.note), len(figure.title)) < figure.width
-        assert all(0 < text.x < figure.width and 0 < text.y < figure.height for text in figure.texts)
+            assert figure.frame.left <= float(x) <= figure.frame.right
+            assert figure.frame.top <= float(y) <= figure.frame.bottom
+        assert CHARACTER * max(len(figure.note), len(figure.title)) < figure.frame.width
+        assert all(0 < text.x < figure.frame.width and 0 < text.y < figure.frame.height for text in figure.texts)
         ElementTree.fromstring(to_svg(figure))
     assert search_explained(STUDY, MANY) == sections  # the report is the same each time it is made
 
@@ -152,7 +152,7 @@ def test_a_parallel_line_ends_at_its_trials_value_in_its_colour() -> None:
     figure = draw_parallel([setting, setting], [high, low], WIDE)
     assert [line.style.colour for line in figure.lines] == [RAMP[0], RAMP[-1]]  # the best is drawn last, on top
     starts = [float(line.path[1:].split(",")[0]) for line in figure.lines]
-    assert starts == [figure.left + 10, figure.right - 10]
+    assert starts == [figure.frame.left + 10, figure.frame.right - 10]
     assert [line.text.split(":")[0] for line in figure.lines] == ["trial 0, completed", "trial 1, completed"]
 
 

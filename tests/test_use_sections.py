@@ -56,8 +56,8 @@ def test_a_map_has_a_dot_an_image_inside_its_frame() -> None:
             (float(x), float(y)) for dots in figure.dots for x, y in re.findall(r"M([\d.]+),([\d.]+)h0", dots.path)
         ]
         assert len(places) == len(labels)
-        assert all(0 <= x <= figure.width and 0 <= y <= figure.height for x, y in places)
-        assert all(label.x >= 0 and label.y <= figure.height for label in figure.labels)
+        assert all(0 <= x <= figure.frame.width and 0 <= y <= figure.frame.height for x, y in places)
+        assert all(label.x >= 0 and label.y <= figure.frame.height for label in figure.labels)
     assert figure.dots[0].space.count(" ") == (labels == labels.min()).sum() - 1
 
 
@@ -69,7 +69,7 @@ def test_a_matrix_counts_and_shows_the_classes_with_the_most_errors(width: float
     texts = [text.text for text in figure.texts]
     assert texts.count("9") >= MOST_CONFUSED and "7" in texts and "5" in texts
     assert all(cell.x >= 0 and cell.x + cell.width <= width for cell in figure.cells)
-    assert max(text.y for text in figure.texts) < figure.height
+    assert max(text.y for text in figure.texts) < figure.frame.height
 
 
 def test_the_page_needs_no_other_file(tmp_path: Path) -> None:

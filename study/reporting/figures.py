@@ -129,6 +129,23 @@ class Hover:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """How wide a drawing is, and where in it the axes lie."""
+
+    width: float
+    left: float
+    right: float
+    top: float
+    bottom: float
+    below: float = 62.0  # the bottom: values, the axis's title and the note
+
+    @property
+    def height(self) -> float:
+        """Of the whole drawing."""
+        return self.bottom + self.below
+
+
+@dataclass(frozen=True)
 class Figure:
     """A drawing in user units; y grows downwards."""
 
@@ -136,18 +153,13 @@ class Figure:
     note: str
     x_title: str
     y_title: str
-    width: float
-    height: float
-    left: float
-    right: float
-    top: float
-    bottom: float
+    frame: Frame
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
-    lines: tuple[Line, ...]
-    marks: tuple[Mark, ...]
-    labels: tuple[Label, ...]
-    hovers: tuple[Hover, ...]
+    lines: tuple[Line, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    labels: tuple[Label, ...] = ()
+    hovers: tuple[Hover, ...] = ()
     cells: tuple[Cell, ...] = ()
     dots: tuple[Dots, ...] = ()
     thumbs: tuple[Thumb, ...] = ()

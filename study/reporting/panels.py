@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from study.reporting.figures import Figure, Scale, Tick, hovers, thinned
+from study.reporting.figures import Figure, Frame, Scale, Tick, hovers, thinned
 from study.reporting.plots import Curve, accuracy_steps, label_places, strand
 from study.reporting.wording import accuracy, percent
 
@@ -26,17 +26,9 @@ def draw_panels(panels: Sequence[tuple[str, Sequence[Curve]]]) -> tuple[Figure, 
             note="",
             x_title="labels",
             y_title="",
-            width=_WIDTH,
-            height=_HEIGHT,
-            left=left,
-            right=right,
-            top=top,
-            bottom=bottom,
+            frame=Frame(_WIDTH, left, right, top, bottom, below=_HEIGHT - bottom),
             x_ticks=x_ticks,
             y_ticks=y_ticks,
-            lines=(),
-            marks=(),
-            labels=(),
             hovers=hovers([(at, _told(curves, count)) for count, at in places.items()], left, right),
             strands=tuple(strand(curve, places, y, None) for curve in curves),
         )

@@ -7,7 +7,20 @@ from collections.abc import Callable, Sequence
 
 from study.analysis.rungs import Ranking
 from study.records import Trial
-from study.reporting.figures import Figure, Label, Line, Mark, Scale, Style, Tick, flowed, hovers, path_through, thinned
+from study.reporting.figures import (
+    Figure,
+    Frame,
+    Label,
+    Line,
+    Mark,
+    Scale,
+    Style,
+    Tick,
+    flowed,
+    hovers,
+    path_through,
+    thinned,
+)
 from study.reporting.figures import round_steps as round_values
 from study.reporting.plots import STATUSES, trial_text
 from study.reporting.wording import percent
@@ -39,18 +52,12 @@ def draw_learning(trials: Sequence[Trial], rungs: Sequence[int], width: float) -
         note="Marked where a trial ended" + ("; dashed: the rungs" if rungs else ""),
         x_title="epochs (log scale)",
         y_title="validation accuracy",
-        width=width,
-        height=bottom + 62,
-        left=left,
-        right=right,
-        top=top,
-        bottom=bottom,
+        frame=Frame(width, left, right, top, bottom),
         x_ticks=_epoch_ticks(last, rungs, x),
         y_ticks=tuple(Tick(y(value), percent(value, 0)) for value in y_values),
         lines=(*_rung_lines(rungs, x, top, bottom), *lines),
         marks=tuple(marks),
         labels=tuple(Label(STATUSES[name], name, at, 52, None) for name, (at, _) in zip(names, starts, strict=True)),
-        hovers=(),
     )
 
 
@@ -76,12 +83,7 @@ def draw_rankings(rankings: Sequence[Ranking], rungs: Sequence[int], width: floa
         note=f"{rankings[0].trials} completed trials; band: 95 % bootstrap interval",
         x_title="epochs (log scale)",
         y_title="Spearman's rank correlation",
-        width=width,
-        height=bottom + 62,
-        left=left,
-        right=right,
-        top=top,
-        bottom=bottom,
+        frame=Frame(width, left, right, top, bottom),
         x_ticks=_epoch_ticks(last, rungs, x),
         y_ticks=tuple(Tick(y(value), f"{value:g}".replace("-", "−")) for value in y_values),
         lines=(
@@ -89,7 +91,6 @@ def draw_rankings(rankings: Sequence[Ranking], rungs: Sequence[int], width: floa
             Line(style, path_through(middle), path_through(upper + lower[::-1])),
         ),
         marks=tuple(Mark(style, *place) for place in middle),
-        labels=(),
         hovers=hovers(told, left, right),
     )
 
