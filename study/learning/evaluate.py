@@ -25,7 +25,7 @@ from methods.supervised import Supervised
 from study.data.dataset import Dataset
 from study.learning.features import FrozenFeatures, Score
 from study.learning.folds import Fold, folds, stratified
-from study.learning.heads import PENALTIES, settings
+from study.learning.heads import PENALTIES, LinearHeads, settings
 from study.learning.network import score_network, train_network
 from study.learning.schedule import CHECKS, PATIENCE, images_for
 from study.records import Validation
@@ -70,9 +70,11 @@ def fit_frozen(features: FrozenFeatures, subsets: Sequence[Places], judges: Judg
     The seconds of each are its share of the whole.
     """
     started = time.perf_counter()
-    found = _by_penalty(features, subsets, judges, smoothing)
+    fitted = features.heads(subsets, settings(smoothing))
+    held_out = judges.validation == "heldout"
+    found = _held_out(features, fitted, judges) if held_out else _over_folds(features, subsets, judges, smoothing)
     scored: list[tuple[Score | None, Score]] = []
-    for heads, on_validation in zip(features.heads(subsets, settings(smoothing)), found, strict=True):
+    for heads, on_validation in zip(fitted, found, strict=True):
         best = _best(on_validation)
         (on_test,) = features.scores(heads.only(best), judges.dataset.test)
         scored.append((on_validation[best] if on_validation else None, on_test))
@@ -85,22 +87,27 @@ def frozen_objective(features: FrozenFeatures, subsets: Sequence[Places], judges
 
     Raises ValueError within the budget where a class has one label only.
     """
-    found = _by_penalty(features, subsets, judges, smoothing)
+    if judges.validation == "heldout":
+        found = _held_out(features, features.heads(subsets, settings(smoothing)), judges)
+    else:
+        found = _over_folds(features, subsets, judges, smoothing)
     if not all(found):
         raise ValueError(ONE_LABEL)
     return float(np.mean([[each.accuracy for each in scores] for scores in found], axis=0).max())
 
 
-def _by_penalty(
+def _held_out(features: FrozenFeatures, fitted: Sequence[LinearHeads], judges: Judges) -> list[list[Score]]:
+    """For each subset's heads the score of each penalty on the validation images."""
+    return [features.scores(heads, judges.dataset.validation) for heads in fitted]
+
+
+def _over_folds(
     features: FrozenFeatures, subsets: Sequence[Places], judges: Judges, smoothing: float
 ) -> list[list[Score]]:
-    """For each subset the score of each penalty; none where a subset has no folds."""
-    chosen = settings(smoothing)
-    if judges.validation == "heldout":
-        return [features.scores(heads, judges.dataset.validation) for heads in features.heads(subsets, chosen)]
+    """For each subset the score of each penalty over its folds; none where it has no folds."""
     split = [judges.folds(subset) for subset in subsets]
     every = [fold for parts in split for fold in parts]
-    heads = iter(features.heads([fold.learned for fold in every], chosen))
+    heads = iter(features.heads([fold.learned for fold in every], settings(smoothing)))
     return [pooled([(features.scores(next(heads), fold.told), len(fold.told)) for fold in parts]) for parts in split]
 
 
