@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 from methods.method import Method
-from study.cluster.curve import CurveError
+from study.cluster.curve import CurveError, modes_of
 from study.cluster.lanes import LaneError, Lanes
 from study.cluster.runtime import ClusterError, Layout, fit_layout, joined, local_resources
 from study.command_line import refuse
@@ -170,6 +170,7 @@ def _study(options: Options, method: str, built: Method, name: str, dataset: Dat
 
 def _check(options: Options, method: str, dataset: Dataset) -> Method:
     """Build what the first trial builds and draw what the curve draws: what they refuse is refused now."""
+    modes_of(method, options.modes)
     built = build(Plan(method, options.encoder, {}, options.epochs, 1, options.seed, options.tap), dataset)
     for count in options.labels_per_class:
         subset(dataset, draw=0, seed=options.seed, labels_per_class=count)

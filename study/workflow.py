@@ -82,7 +82,8 @@ def run_study(study: Study, place: Workplace) -> None:
         if best is None:
             reasons = sorted({trial.error for trial in trials.values() if trial.error})
             raise NoTrialError(f"no trial of {study.name} finished: {'; '.join(reasons) or 'too short a budget'}")
-        display.phase(f"{study.name}: repeats")
+        if study.repeats > 1:
+            display.phase(f"{study.name}: repeats")
         encoders = repeat_best(study, images, place.lanes, best, (folder / CHECKPOINTS).resolve(), display.note)
         fits = _curve(study, place, images, folder, best, encoders, display)
         uses = _uses(study, place, images, folder, best, display)

@@ -59,6 +59,7 @@ BAD: dict[str, tuple[list[str] | Make, str]] = {
     "unknown data set": ([*ROTNET, "--dataset", "cifr10"], "did you mean cifar10?"),
     "unknown encoder": ([*ROTNET, "--encoder", "resnet19"], "did you mean resnet18?"),
     "unknown stage": ([*ROTNET, "--tap", "conv9"], "no stage 'conv9': did you mean conv4?"),
+    "modes that a method lacks": (["--method", "supervised", "--modes", "frozen"], "--modes takes supervised, random"),
     "unknown option": ([*ROTNET, "--trails", "5"], "--trails"),
     "zero trials": ([*ROTNET, "--trials", "0"], "at least 1"),
     "trials that are no number": ([*ROTNET, "--trials", "many"], "'many' is not a whole number"),

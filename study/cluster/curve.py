@@ -38,14 +38,25 @@ class CurveError(RuntimeError):
 
 
 def modes(study: Study) -> tuple[Mode, ...]:
-    """The modes of a study's curve: a method that reads labels has nothing to transfer, an untrained one little."""
+    """The modes of a study's curve."""
+    return modes_of(study.method, study.modes)
+
+
+def modes_of(method: str, asked: Sequence[Mode]) -> tuple[Mode, ...]:
+    """Those of `asked` that make sense for a method, or all that do and cost little where none is asked for.
+
+    A method that reads labels has nothing to transfer, an untrained one little. Raises ValueError where none is left.
+    """
     sensible: tuple[Mode, ...] = ("frozen", "finetuned", "supervised", "random")
     on_request: tuple[Mode, ...] = ("frozen_mlp",)
-    if METHODS[study.method].reads_labels:
+    if METHODS[method].reads_labels:
         sensible, on_request = ("supervised", "random"), ()
-    elif not METHODS[study.method].trains:
+    elif not METHODS[method].trains:
         sensible = ("frozen", "supervised", "random")
-    return tuple(mode for mode in (*sensible, *on_request) if mode in (study.modes or sensible))
+    found = tuple(mode for mode in (*sensible, *on_request) if mode in (asked or sensible))
+    if not found:
+        raise ValueError(f"{method} has no mode {', '.join(asked)}: --modes takes {', '.join(sensible)} with it")
+    return found
 
 
 def draw_curve(
