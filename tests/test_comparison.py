@@ -277,6 +277,19 @@ def test_a_method_is_compared_with_the_baseline_of_its_own_encoder() -> None:
     assert {series.study for series in found.untrained} == {"other"}
 
 
+def test_an_untrained_encoder_is_compared_where_it_is_read() -> None:
+    early = replace(FIRST, tap="conv2")
+    first = result(early, made_up.fits({"frozen": (0.3, 0.9), "supervised": (0.2, 0.9), "random": (0.2, 0.8)}))
+    late = result(replace(OTHER, tap="conv3"), made_up.fits({"frozen": (0.4, 0.9), "random": (0.3, 0.85)}))
+    found = compared(grouped([first, late])[0])
+    assert found is not None
+    assert {(series.study, other.study) for series, other in found.untrained.items()} == {
+        (FIRST.name, FIRST.name),
+        ("other", "other"),
+    }
+    assert {other.study for other in found.alone.values()} == {FIRST.name} and len(found.alone) == 2
+
+
 def test_of_two_baselines_the_stronger_on_validation_counts_whoever_ran_it() -> None:
     def validated(low: float, high: float, fractions: tuple[float, ...] = made_up.FRACTIONS) -> list[Fit]:
         tested = made_up.fits({"supervised": (low, high)}, fractions=fractions)

@@ -37,7 +37,7 @@ def folds(subset: Places, labels: NDArray[np.int64], seed: int) -> list[Fold]:
 
 
 def stratified(places: Places, labels: NDArray[np.int64], most: int, seed: int) -> Places:
-    """At most `most` of the images at `places`, as many of each class as its share, but one at least."""
+    """About `most` of the images at `places`: of each class its share, rounded, but one at least."""
     if len(places) <= most:
         return places
     order = np.random.default_rng(seed).permutation(np.sort(places))

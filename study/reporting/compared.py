@@ -19,6 +19,7 @@ from study.storage.tables import curves_frame
 BASELINES = {"supervised": SUPERVISED, "random": RANDOM}
 
 Place = tuple[float, int]  # fraction and labels
+Network = tuple[str, str | None]  # an encoder, and the stage at which it is read
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,15 @@ def compared(group: Group, labels: int | None = None) -> Compared | None:
 
     `labels` is the label count to ask about first: the nearest that is measured; None takes that of the search.
     """
-    encoders = {result.study.name: result.study.encoder for result in group.results}
+    networks = {result.study.name: (result.study.encoder, result.study.tap) for result in group.results}
     curves = pd.concat([curves_frame(result.study, result.fits) for result in group.results], ignore_index=True)
-    curves = _with_one_baseline(curves, encoders)
+    curves = _with_one_baseline(curves, networks)
     found = means(curves)
     if not found:
         return None
     places = sorted({(mean.fraction, mean.labels) for mean in found})
     series = sorted({mean.series for mean in found})
-    alone, untrained = (_same_encoder(series, mode, encoders) for mode in BASELINES)
+    alone, untrained = (_same_network(series, mode, networks) for mode in BASELINES)
     contests = {}
     for mode in sorted({each.mode for each in series} - BASELINES.keys()):
         for place in places:
@@ -120,20 +121,27 @@ def _nearest(places: Sequence[Place], group: Group, labels: int | None) -> Place
     return min(places, key=lambda place: abs(math.log(place[0] / group.first.objective_fraction)))
 
 
-def _same_encoder(series: Sequence[Series], mode: str, encoders: Mapping[str, str]) -> dict[Series, Series]:
-    baselines = {encoders[each.study]: each for each in series if each.mode == mode}
-    pretrained = [each for each in series if each.mode not in BASELINES]
-    return {each: baselines[encoders[each.study]] for each in pretrained if encoders[each.study] in baselines}
+def _trained(network: Network, mode: str) -> Network:
+    """What of a network makes a baseline another one: trained, it is whole wherever a study reads its encoder."""
+    encoder, tap = network
+    return (encoder, None) if mode == "supervised" else (encoder, tap)
 
 
-def _with_one_baseline(curves: pd.DataFrame, encoders: Mapping[str, str]) -> pd.DataFrame:
-    """Studies may hold their encoder's baselines: keep the one with most label counts, and the best on validation then.
+def _same_network(series: Sequence[Series], mode: str, networks: Mapping[str, Network]) -> dict[Series, Series]:
+    """The baseline `mode` of each pretrained curve that has one."""
+    baselines = {_trained(networks[each.study], mode): each for each in series if each.mode == mode}
+    own = {each: _trained(networks[each.study], mode) for each in series if each.mode not in BASELINES}
+    return {each: baselines[network] for each, network in own.items() if network in baselines}
+
+
+def _with_one_baseline(curves: pd.DataFrame, networks: Mapping[str, Network]) -> pd.DataFrame:
+    """Studies may hold their network's baselines: keep the one with most label counts, and the best on validation then.
 
     Frozen or finetuned, an encoder of the method `random` is untrained and one of `supervised` has seen all labels:
     such a curve is no pretraining's, and is left out.
     """
     pretrained: list[pd.DataFrame] = []
-    baselines: dict[tuple[str, str], tuple[tuple[int, float], pd.DataFrame]] = {}
+    baselines: dict[tuple[str, Network], tuple[tuple[int, float], pd.DataFrame]] = {}
     for _, rows in curves.groupby(["study", "method", "mode"], sort=True):
         first = rows.iloc[0]
         if first["mode"] not in BASELINES:
@@ -141,7 +149,7 @@ def _with_one_baseline(curves: pd.DataFrame, encoders: Mapping[str, str]) -> pd.
             continue
         validation = rows.loc[rows["split"] == "validation", "accuracy"]
         rank = (rows["labels"].nunique(), float(validation.mean()) if len(validation) else 0.0)
-        place = (first["mode"], encoders[first["study"]])
+        place = (first["mode"], _trained(networks[first["study"]], first["mode"]))
         if place not in baselines or rank > baselines[place][0]:
             baselines[place] = rank, rows
     return pd.concat([*pretrained, *(rows for _, rows in baselines.values())] or [curves.iloc[:0]], ignore_index=True)
