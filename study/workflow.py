@@ -146,7 +146,7 @@ def _search(
     search(
         study,
         partial(_pretraining, study, images, kept.resolve()),
-        place.lanes.lanes,
+        place.lanes,
         list(trials.values()),
         files.read_started(folder),
         Watch(started, epoch, finished),

@@ -27,7 +27,7 @@ ROOMS = (
 
 # Third-party packages that only some modules of `study` may import, and `methods` never.
 KEPT_TO = {
-    "ray": {"cluster.runtime", "cluster.mailbox", "cluster.trial_actor", "cluster.lanes", "cluster.search"},
+    "ray": {f"cluster.{name}" for name in ("runtime", "mailbox", "trial_actor", "worker", "lanes", "search")},
     "optuna": {"cluster.search", "analysis.importance"},
     "mlflow": {"tracking.store"},
     "pyarrow": {"storage.tables", "data.parquet_images"},

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from study.cluster.lanes import Lanes
 from study.cluster.mailbox import Failure, Job
 from study.cluster.runtime import Layout, fit_layout
 from study.learning.pretrain import DivergedError, Place
+from study.storage.files import StorageError
 
 
 def counting(last: int, place: Place) -> Iterator[int]:
@@ -95,6 +97,77 @@ def test_a_job_that_kills_its_workers_every_time_fails_in_the_end(lanes: Lanes) 
     assert [item for _, item in lanes.run([Job("alive", counting, 1)])] == [0]
 
 
+def sleeping(argument: None, place: Place) -> Iterator[int]:
+    yield 0
+    time.sleep(1e6)
+
+
+def spinning(argument: None, place: Place) -> Iterator[int]:
+    yield 0
+    while True:
+        pass
+
+
+def holding_the_interpreter(argument: None, place: Place) -> Iterator[int]:
+    yield 0
+    ctypes.PyDLL(None).sleep(10**6)  # a C call that never lets another thread run
+
+
+def stepping(argument: None, place: Place) -> Iterator[int]:
+    """Takes twice the time limit of the watchdog, a step at a time."""
+    layer = torch.nn.Linear(1, 1)
+    for _ in range(16):
+        time.sleep(0.5)
+        layer(torch.zeros(1))
+    yield 0
+
+
+@pytest.fixture(scope="module")
+def watched(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lanes]:
+    with Lanes(Layout(1, 1, 1.0, 0.0), tmp_path_factory.mktemp("scratch"), hang_after=4.0) as running:
+        running.wait_until_ready()
+        yield running
+
+
+@pytest.mark.slow  # two restarts of a worker group each
+@pytest.mark.parametrize("work", [sleeping, spinning])
+def test_a_job_that_hangs_fails_and_the_lane_lives_on(watched: Lanes, work: Callable[..., Iterator[int]]) -> None:
+    first, failure = [item for _, item in watched.run([Job(work.__name__, work, None)])]
+    assert first == 0
+    assert isinstance(failure, Failure) and "made no progress" in failure.reason and work.__name__ in failure.detail
+    assert [item for _, item in watched.run([Job(f"after {work.__name__}", counting, 1)])] == [0]
+
+
+@pytest.mark.slow  # three times the limit and its grace
+def test_a_job_that_holds_the_interpreter_is_ended_too(watched: Lanes) -> None:
+    *_, failure = [item for _, item in watched.run([Job("holding", holding_the_interpreter, None)])]
+    assert isinstance(failure, Failure) and "died 3 times" in failure.reason
+
+
+def test_a_slow_job_that_makes_progress_is_left_alone(watched: Lanes) -> None:
+    assert [item for _, item in watched.run([Job("stepping", stepping, None)])] == [0]
+
+
+def test_a_lane_whose_mailbox_is_killed_comes_back_and_its_job_with_it(lanes: Lanes, tmp_path: Path) -> None:
+    found = []
+    for _, item in lanes.run([Job("robbed", slow, None)]):
+        found.append(item)
+        if item == 2:
+            for lane in lanes.lanes:
+                ray.kill(lane.mailbox, no_restart=False)
+    assert found == list(range(10))
+
+
+def test_nothing_can_be_written_any_more_ends_all_jobs(lanes: Lanes) -> None:
+    with pytest.raises(StorageError, match="no room"):
+        list(lanes.run([Job("full", filling, None), Job("behind", counting, 2)]))
+
+
+def filling(argument: None, place: Place) -> Iterator[int]:
+    yield 0
+    raise StorageError("no room")
+
+
 def test_workers_compute_no_item_that_nobody_asked_for(lanes: Lanes, tmp_path: Path) -> None:
     lane = lanes.lanes[0]
     job = Job("lazy", touching, tmp_path)
@@ -114,7 +187,7 @@ def test_whoever_waits_for_a_job_hears_that_it_was_replaced(lanes: Lanes) -> Non
     lane.start(first.sealed())
     waiting = lane.mailbox.receive.remote(first.name, 5)
     lane.start(second.sealed())
-    assert ray.get(waiting, timeout=30) == Failure("the job was stopped", "")
+    assert ray.get(waiting, timeout=30) == Failure("the job was stopped", "", "lane")
     assert [lane.receive(second.name, index) for index in range(3)] == [(0,), (1,), True]
 
 

@@ -6,19 +6,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 from methods import METHODS
 from methods.space import Value, defaults
-from study.cluster.mailbox import Job, Letter
-from study.cluster.search import Proposals, Watch
+from study.cluster.mailbox import Failure, Job, Lane, Letter
+from study.cluster.search import Proposals, Watch, asha
 from study.cluster.trial_actor import TrialOnLane
 from study.learning.pretrain import Place
-from study.records import Epoch, Started, Trial
+from study.records import Epoch, Started, Status, Trial
+from study.storage.files import StorageError
 from tests import made_up
 
 STUDY = replace(made_up.study(), method="rotnet", trials=6, epochs=4, budget_seconds=None)
@@ -46,7 +49,8 @@ class Book:
         self.epochs: list[tuple[int, int, Epoch]] = []
         self.finished: list[Trial] = []
         watch = Watch(self.started.append, lambda *epoch: self.epochs.append(epoch), self.finished.append)
-        self.proposals = Proposals(STUDY, _job, 2, finished or [], unfinished or [], watch)
+        self.alive = [Lane(0, "first"), Lane(1, "second")]
+        self.proposals = Proposals(STUDY, _job, lambda: self.alive, finished or [], unfinished or [], watch)
 
     def optuna(self) -> list[optuna.trial.FrozenTrial]:
         return self.proposals._optuna.trials
@@ -56,7 +60,8 @@ class Book:
         config: dict[str, Any] = self.proposals.suggest(name)
         for number, objective in enumerate(objectives, start=1):
             self.proposals.on_trial_result(name, result(number, objective))
-        self.proposals.on_trial_complete(name, {"failure": failure} if failure else result(len(objectives), objective))
+        ending = {"failure": Failure(failure, "")} if failure else result(len(objectives), objective)
+        self.proposals.on_trial_complete(name, ending)
         return config
 
 
@@ -94,7 +99,7 @@ def test_epochs_that_are_replayed_count_once() -> None:
 def test_no_more_trials_are_proposed_than_there_are_free_lanes() -> None:
     book = Book()
     lanes = [book.proposals.suggest(name)["lane"] for name in "ab"]
-    assert sorted(lanes) == [0, 1]
+    assert lanes == book.alive
     assert book.proposals.suggest("c") is None
     book.proposals.on_trial_complete("a", result(1, 0.1))
     assert book.proposals.suggest("c")["lane"] == lanes[0]
@@ -135,6 +140,88 @@ def test_a_trial_whose_actor_died_for_good_is_failed() -> None:
     assert book.finished[0].status == "failed" and book.optuna()[0].state == TrialState.FAIL
 
 
+def test_a_trial_whose_lane_was_lost_goes_on_on_another() -> None:
+    book = Book()
+    first = book.proposals.suggest("a")
+    book.proposals.on_trial_result("a", result(1, 0.4))
+    book.alive = [Lane(1, "second")]
+    book.proposals.on_trial_complete("a", {"failure": Failure("the lane was lost", "", "lane")})
+    assert book.finished == [] and first["lane"].number == 0
+    again = book.proposals.suggest("b")
+    assert again["lane"].number == 1 and proposed(again) == proposed(first)
+    for epoch in (1, 2, 3, 4):
+        book.proposals.on_trial_result("b", result(epoch, 0.1 * epoch))
+    book.proposals.on_trial_complete("b", result(4, 0.4))
+    (trial,) = book.finished
+    assert (trial.number, trial.status, trial.epochs, trial.lane) == (0, "completed", 4, 1)
+    assert [epoch.epoch for _, _, epoch in book.epochs] == [1, 2, 3, 4], "none is told twice"
+    assert len(book.started) == len(book.optuna()) == 1
+
+
+def test_a_search_is_not_over_while_a_trial_has_lost_its_lane() -> None:
+    book = Book()
+    for number in range(5):
+        book.run(str(number), [0.1])
+    book.proposals.suggest("last")
+    assert book.proposals.suggest("none") is None, "its lane may be lost yet"
+    book.proposals.on_trial_complete("last", {"failure": Failure("the lane was lost", "", "lane")})
+    assert proposed(book.proposals.suggest("again"))[0] == 5
+    book.proposals.on_trial_complete("again", result(1, 0.1))
+    assert book.proposals.suggest("one more") == "FINISHED"
+
+
+def test_a_trial_that_loses_lane_after_lane_fails() -> None:
+    book = Book()
+    for attempt in range(5):
+        assert book.finished == []
+        book.proposals.suggest(str(attempt))
+        book.proposals.on_trial_complete(str(attempt), {"failure": Failure("the lane was lost", "", "lane")})
+    assert [(trial.status, trial.error) for trial in book.finished] == [("failed", "the lane was lost")]
+
+
+def test_where_nothing_can_be_written_the_search_ends_and_no_trial_is_failed() -> None:
+    book = Book()
+    book.proposals.suggest("a")
+    with pytest.raises(StorageError, match="no room"):
+        book.proposals.on_trial_complete("a", {"failure": Failure("no room", "", "storage")})
+    assert book.finished == []
+
+
+def test_optuna_gets_back_exactly_the_history_it_had() -> None:
+    whole = Book()
+    whole.run("a", [0.1, 0.2, 0.3, 0.25])
+    whole.run("b", [0.2, 0.1])
+    whole.run("c", [], failure="DivergedError: the loss is not finite")
+    whole.run("d", [0.4], failure="RuntimeError: out of memory")
+    resumed = Book(finished=whole.finished)
+    for before, after in zip(whole.optuna(), resumed.optuna(), strict=True):
+        for what in ("number", "state", "value", "params", "distributions", "intermediate_values"):
+            assert getattr(before, what) == getattr(after, what)
+
+
+def test_a_resumed_search_prunes_as_if_it_had_never_stopped() -> None:
+    random = np.random.default_rng(0)
+    study = replace(STUDY, epochs=16)
+    whole, trials = asha(study, []), list[Trial]()
+    for number in range(40):
+        history: list[Epoch] = []
+        resumed, names = asha(study, trials), (f"tune-{number}", f"other-{number}")
+        for epoch, objective in enumerate(random.uniform(0, 1, 16), start=1):
+            told = result(epoch, objective) | {"name": f"trial-{number}"}
+            history.append(told["record"])
+            decisions = []
+            for scheduler, name in zip((whole, resumed), names, strict=True):
+                trial: Any = SimpleNamespace(trial_id=name)
+                decisions.append(scheduler.on_trial_result(None, trial, told))
+            assert decisions[0] == decisions[1]
+            if decisions[0] == "STOP":
+                break
+        status: Status = "completed" if len(history) == 16 else "pruned"
+        base = replace(made_up.trials(1)[0], number=number, trial_id=f"trial-{number}")
+        trials.append(replace(base, status=status, history=tuple(history)))
+    assert {trial.status for trial in trials} == {"completed", "pruned"}
+
+
 def test_trials_cut_short_by_the_time_budget_are_accounted_for() -> None:
     book = Book()
     book.proposals.suggest("a")
@@ -146,7 +233,7 @@ def test_trials_cut_short_by_the_time_budget_are_accounted_for() -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_range_can_be_searched(name: str) -> None:
-    space = Proposals(replace(STUDY, method=name), _job, 1, [], [], Watch(print, print, print))._space
+    space = Proposals(replace(STUDY, method=name), _job, list, [], [], Watch(print, print, print))._space
     sample = optuna.samplers.RandomSampler(seed=0)
     asked = optuna.create_study(sampler=sample).ask(space)
     METHODS[name].Config(**asked.params)
@@ -170,7 +257,7 @@ class _Lane:
 
 def _actor(lane: _Lane) -> TrialOnLane:
     actor = object.__new__(TrialOnLane)
-    actor.setup({"lane": 0, "job": _job(3, {}).sealed()}, lanes=[lane], epochs=4)
+    actor.setup({"lane": lane, "job": _job(3, {}).sealed()}, epochs=4)
     return actor
 
 

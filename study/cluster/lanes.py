@@ -2,74 +2,37 @@
 
 Starting a worker group costs seconds, most of them imports; a lane pays that once. A job is a generator function and
 its argument: every worker of the lane runs it, and after each item waits for leave to go on, so that a job which is
-no longer wanted ends between two items. A job must be replayable: run again (its worker died), it yields the items of
-before once more, quickly, from its own checkpoint.
+no longer wanted ends between two items. A job must be replayable: run again (its worker died, or its lane was lost),
+it yields the items of before once more, quickly, from its own checkpoint.
 """
 
 from __future__ import annotations
 
-import ctypes
 import queue
 import threading
-import traceback
+import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import ray
-import torch
+from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer, get_device
-from torch import distributed as dist
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from study.cluster.mailbox import ATTEMPTS, Failure, Job, Lane, Mailbox, sealed
+from study.cluster.mailbox import ATTEMPTS, SILENCE, Failure, Job, Lane, Mailbox
 from study.cluster.runtime import Layout
-from study.learning.pretrain import DivergedError, Place
+from study.cluster.worker import serve
+from study.storage.files import StorageError
 
 CONTROL_CPU = 0.05  # of each lane's share, for the small actors beside its workers: a Tune actor cannot ask for none
-
-
-def _serve(config: dict[str, Any]) -> None:
-    """What every worker of a lane runs: one job after another until the lane closes."""
-    mailbox = config["mailbox"]
-    _keep_memory()
-    torch.set_num_threads(config["threads"])
-    context = ray.train.get_context()
-    place = Place(context.get_world_rank(), context.get_world_size(), get_device())
-    group = [uuid.uuid4().hex]  # tells this worker group from the one that it may replace
-    if place.world > 1:
-        dist.broadcast_object_list(group)
-    done = 0
-    while (taken := ray.get(mailbox.take.remote(group[0], place.rank, done))) is not None:
-        number, letter = taken
-        failure = None
-        try:
-            job = letter.open()
-            for index, item in enumerate(job.work(job.argument, place)):
-                if not ray.get(mailbox.post.remote(number, place.rank, index, sealed(item))):
-                    break
-        except Exception as error:  # whatever a job raises is its result; the lane lives on
-            failure = Failure(f"{type(error).__name__}: {' '.join(str(error).split())}"[:500], traceback.format_exc())
-            if place.device.type == "cuda":
-                torch.cuda.empty_cache()
-            if place.world > 1 and not isinstance(error, DivergedError):
-                # The other workers wait for this one in a collective call: only a new group gets them out.
-                ray.get(mailbox.end.remote(number, place.rank, failure))
-                raise
-        ray.get(mailbox.end.remote(number, place.rank, failure))
-        done = number
-
-
-def _keep_memory() -> None:
-    """Have glibc keep freed memory: giving pages back after every step costs up to a quarter of it."""
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-    except OSError:  # not glibc
-        return
-    trim_threshold, mmap_threshold = -1, -3  # of <malloc.h>
-    libc.mallopt(mmap_threshold, 1 << 30)
-    libc.mallopt(trim_threshold, (1 << 31) - 1)
+HANG_AFTER = 1800.0  # seconds without progress after which a worker is ended
+LOSSES = 5  # how often a job may lose its lane before it counts as failed
+_LOOK = 2.0  # seconds between two looks at the lanes
+_PATIENCE = 600.0  # seconds without any lane after which the study ends
 
 
 class LaneError(RuntimeError):
@@ -77,34 +40,76 @@ class LaneError(RuntimeError):
 
 
 class Lanes:
-    """The lanes of a study: `with Lanes(layout, scratch) as lanes`. Ray must be running."""
+    """The lanes of a study: `with Lanes(layout, scratch) as lanes`. Ray must be running.
 
-    def __init__(self, layout: Layout, scratch: Path) -> None:
+    Lanes that were lost come back when there is room for them again. Where `room` is given, which says how many the
+    cluster could hold now, further ones are started as nodes join.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        scratch: Path,
+        hang_after: float = HANG_AFTER,
+        silence: float = SILENCE,
+        room: Callable[[], int] | None = None,
+    ) -> None:
         """Start the lanes of `layout`; Ray Train keeps its notes in `scratch`."""
+        self.trouble: Exception | None = None  # why the study cannot go on
+        self.lanes: list[Lane] = []
+        self._layout, self._scratch, self._hang_after, self._silence = layout, scratch, hang_after, silence
+        self._room = room
         self._errors: dict[int, Exception] = {}
+        self._broken: set[int] = set()
+        self._alive: frozenset[int] = frozenset()
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._mailboxes: list[Any] = []  # an actor ends with its last handle
+        for _ in range(layout.lanes):
+            self._add()
+        threading.Thread(target=self._look_after, name="lanes", daemon=True).start()
+
+    def ready(self) -> list[Lane]:
+        """The lanes that can be given a job, if they have none."""
+        return [lane for lane in self.lanes if lane.number in self._alive]
+
+    def _add(self) -> None:
+        layout, number, name = self._layout, len(self.lanes), f"lane-{uuid.uuid4().hex}"
         mailbox: Any = ray.remote(Mailbox)
-        many = mailbox.options(num_cpus=0, max_concurrency=1000)  # waiting calls do not hold up the others
-        self.lanes = [Lane(number, many.remote()) for number in range(layout.lanes)]
+        self._mailboxes.append(
+            mailbox.options(
+                name=name,
+                num_cpus=0,
+                max_concurrency=1000,  # waiting calls do not hold up the others
+                max_restarts=-1,
+                max_task_retries=-1,
+                # Beside the driver, so that a lost node takes workers along and nothing else.
+                scheduling_strategy=NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False),
+            ).remote(self._silence)
+        )
         resources = {"CPU": layout.cpus_per_worker - CONTROL_CPU / layout.workers}
         if layout.gpus_per_worker:
             resources["GPU"] = layout.gpus_per_worker
-        for lane in self.lanes:
-            trainer = TorchTrainer(
-                _serve,
-                train_loop_config={"mailbox": lane.mailbox, "threads": max(1, int(layout.cpus_per_worker))},
-                torch_config=TorchConfig(backend="nccl" if layout.gpus_per_worker else "gloo"),
-                scaling_config=ScalingConfig(
-                    num_workers=layout.workers, use_gpu=layout.gpus_per_worker > 0, resources_per_worker=resources
-                ),
-                run_config=RunConfig(
-                    name=f"lane{lane.number}", storage_path=str(scratch), failure_config=FailureConfig(max_failures=-1)
-                ),
-            )
-            thread = threading.Thread(target=self._fit, args=(lane, trainer), name=f"lane{lane.number}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        trainer = TorchTrainer(
+            serve,
+            train_loop_config={
+                "mailbox": self._mailboxes[-1],
+                "threads": max(1, int(layout.cpus_per_worker)),
+                "hang_after": self._hang_after,
+            },
+            torch_config=TorchConfig(backend="nccl" if layout.gpus_per_worker else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=layout.workers, use_gpu=layout.gpus_per_worker > 0, resources_per_worker=resources
+            ),
+            run_config=RunConfig(
+                name=f"lane{number}", storage_path=str(self._scratch), failure_config=FailureConfig(max_failures=-1)
+            ),
+        )
+        lane = Lane(number, name)
+        thread = threading.Thread(target=self._fit, args=(lane, trainer), name=f"lane{number}", daemon=True)
+        thread.start()
+        self._threads.append(thread)
+        self.lanes.append(lane)
 
     def _fit(self, lane: Lane, trainer: TorchTrainer) -> None:
         """Keep the lane's worker group alive: Ray Train restarts its workers, and this its controller."""
@@ -115,7 +120,36 @@ class Lanes:
                 self._errors[lane.number] = error
             if self._closing.is_set():
                 return
+        self._broken.add(lane.number)
         lane.mailbox.give_up.remote(f"lane {lane.number} died {ATTEMPTS} times: {self._errors.get(lane.number)}")
+
+    def _look_after(self) -> None:
+        """Know which lanes live, start others where there is room, and say when none is left."""
+        seen = time.monotonic()  # when there last was one
+        while not self._closing.wait(_LOOK):
+            self._alive = frozenset(self._answering())
+            if self._alive:
+                seen = time.monotonic()
+            if len(self._broken) == len(self.lanes):
+                number, error = max(self._errors.items(), default=(0, None))
+                self.trouble = LaneError(f"every lane died; lane {number}: {error}")
+            elif time.monotonic() - seen > _PATIENCE:
+                self.trouble = LaneError(f"no lane has answered for {_PATIENCE / 60:.0f} minutes")
+            if self._room is not None and self._room() > len(self.lanes) - len(self._broken):
+                self._add()
+
+    def _answering(self) -> Iterator[int]:
+        try:
+            asked = {lane.mailbox.alive.remote(): lane.number for lane in self.lanes}
+            answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=5 * _LOOK)
+        except Exception:  # Ray itself is in trouble, which others see
+            return
+        for answer in answered:
+            try:
+                if ray.get(answer):
+                    yield asked[answer]
+            except RayError:  # a mailbox that is being restarted
+                continue
 
     def wait_until_ready(self) -> None:
         """Return when every lane's workers are up. Raises LaneError where a lane cannot start."""
@@ -125,37 +159,44 @@ class Lanes:
                 if lane.number in self._errors:
                     error = self._errors[lane.number]
                     raise LaneError(f"lane {lane.number} did not start: {error}") from error
+        self._alive = frozenset(lane.number for lane in self.lanes)
 
     def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
-        """Run jobs in their order on whichever lane is free; yield each with every item of it, or with its Failure."""
-        waiting = iter(list(jobs))
-        answers: queue.SimpleQueue[tuple[Job, Any] | None] = queue.SimpleQueue()
-        guard = threading.Lock()
+        """Run jobs in their order on whichever lane is free; yield each with every item of it, or with its Failure.
 
-        def work(lane: Lane) -> None:
-            while True:
-                with guard:
-                    job = next(waiting, None)
-                if job is None:
-                    break
-                lane.start(job.sealed())
-                index = 0
-                while (answer := lane.receive(job.name, index)) is not True:
-                    answers.put((job, answer if isinstance(answer, Failure) else answer[0]))
-                    if isinstance(answer, Failure):
-                        break
-                    index += 1
-            answers.put(None)
-
-        for lane in self.lanes:
-            threading.Thread(target=work, args=(lane,), daemon=True).start()
-        working = len(self.lanes)
-        while working:
-            answer = answers.get()
-            if answer is None:
-                working -= 1
+        A job whose lane was lost is run on another. Raises what ended the study: `trouble`, or StorageError.
+        """
+        waiting = deque(jobs)
+        told: Counter[str] = Counter()  # items by job: a job that is run again yields those of before once more
+        losses: Counter[str] = Counter()
+        busy: set[int] = set()
+        answers: queue.SimpleQueue[tuple[Lane, Job, int, Any]] = queue.SimpleQueue()
+        while waiting or busy:
+            for lane in self.ready():
+                if waiting and lane.number not in busy:
+                    busy.add(lane.number)
+                    threading.Thread(target=_work, args=(lane, waiting.popleft(), answers), daemon=True).start()
+            if self.trouble is not None:
+                raise self.trouble
+            try:
+                lane, job, index, answer = answers.get(timeout=_LOOK / 2)
+            except queue.Empty:
+                continue
+            if isinstance(answer, tuple):
+                if index == told[job.name]:
+                    told[job.name] += 1
+                    yield job, answer[0]
+                continue
+            busy.remove(lane.number)
+            if not isinstance(answer, Failure):
+                continue
+            if answer.fault == "storage":
+                raise StorageError(answer.reason)
+            losses[job.name] += answer.fault == "lane"
+            if answer.fault == "lane" and losses[job.name] < LOSSES:
+                waiting.appendleft(job)
             else:
-                yield answer
+                yield job, answer
 
     def __enter__(self) -> Lanes:
         return self
@@ -166,3 +207,16 @@ class Lanes:
             lane.mailbox.close.remote()
         for thread in self._threads:
             thread.join(timeout=10)
+
+
+def _work(lane: Lane, job: Job, answers: queue.SimpleQueue[tuple[Lane, Job, int, Any]]) -> None:
+    """Run a job on a lane and put its items, each as a 1-tuple, then True or a Failure."""
+    index = 0
+    try:
+        lane.start(job.sealed())
+        while isinstance(answer := lane.receive(job.name, index), tuple):
+            answers.put((lane, job, index, answer))
+            index += 1
+    except RayError as error:
+        answer = Failure(f"lane {lane.number} did not answer: {type(error).__name__}", "", "lane")
+    answers.put((lane, job, index, answer))

@@ -7,9 +7,11 @@ import torch, which takes seconds and half a gigabyte.
 from __future__ import annotations
 
 import asyncio
+import functools
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import ray
 from ray import cloudpickle
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
     Work = Callable[[Any, Place], Iterator[Any]]
 
 ATTEMPTS = 3  # how often a job may lose its workers before it counts as failed
+HANGS = 2  # how often it may hang before it counts as failed: each costs the whole time limit
+SILENCE = 60.0  # seconds without a sign of life after which a lane counts as lost: a restart of its workers takes ten
+
+# Whose fault a failure is. The job's own is its result; a lost lane's job is for another lane; where nothing can be
+# written any more, no job can be run.
+Fault = Literal["job", "lane", "storage"]
 
 
 def sealed(content: object) -> bytes:
@@ -54,12 +62,22 @@ class Letter:
         return job
 
 
+@functools.lru_cache
+def _mailbox(name: str) -> Any:
+    return ray.get_actor(name)
+
+
 @dataclass(frozen=True)
 class Lane:
     """A handle on one lane, cheap to send to other processes."""
 
     number: int
-    mailbox: Any
+    name: str  # of its mailbox
+
+    @property
+    def mailbox(self) -> Any:
+        """The actor."""
+        return _mailbox(self.name)
 
     def start(self, letter: Letter) -> None:
         """Give it a job; a job that runs there is stopped."""
@@ -81,6 +99,11 @@ class Failure:
 
     reason: str
     detail: str
+    fault: Fault = "job"
+
+
+_REPLACED = Failure("the job was replaced by another", "", "lane")
+_LOST = Failure("the lane was lost", "", "lane")
 
 
 @dataclass
@@ -94,15 +117,24 @@ class _Run:
     ended: Failure | bool = False
     stopped: bool = False
     attempts: int = 0
+    hangs: int = 0
 
 
 class Mailbox:
-    """A Ray actor between a lane's workers and whoever uses the lane. All methods are coroutines of one event loop."""
+    """A Ray actor between a lane's workers and whoever uses the lane. All methods are coroutines of one event loop.
 
-    def __init__(self) -> None:
+    Its workers beat while they live. A lane that fell silent is lost until they beat again: whoever waits for its job
+    hears so. A mailbox that died and came back knows of no job, so it says the same.
+    """
+
+    def __init__(self, silence: float = SILENCE) -> None:
+        self._silence = silence
         self._changed = asyncio.Condition()
         self._run: _Run | None = None
-        self._runs = 0
+        self._runs = time.time_ns()  # higher than any number that a mailbox before this one gave
+        self._beaten = time.monotonic()  # when a worker last beat; this mailbox's beginning counts as well
+        self._idle: dict[int, tuple[float, float]] = {}  # by rank: when it beat, and what it said
+        self._guard: asyncio.Task[None] | None = None
         self._granted: dict[int, int] = {}  # of runs that were replaced: what one worker was told, all are told
         self._taken: tuple[str, _Run] | None = None  # the worker group, and what its rank 0 runs
         self._broken: Failure | None = None
@@ -117,20 +149,22 @@ class Mailbox:
                 self._runs += 1
                 self._run = _Run(self._runs, job, ended=self._broken or False)
             self._changed.notify_all()
+            if self._guard is None:
+                self._guard = asyncio.create_task(self._watch())
 
     async def receive(self, name: str, index: int) -> Any:
         """Item `index`, pickled in a 1-tuple, leave to compute it included; True at the job's end, or a Failure."""
         async with self._changed:
             run = self._run
             if run is None or run.job.name != name:
-                return Failure("the job was replaced by another", "")
+                return _REPLACED
             run.granted = max(run.granted, index + 1)
             self._changed.notify_all()
             # No time-out here: cancelling a wait for a condition can leave its lock held for ever.
             await self._changed.wait_for(lambda: len(run.items) > index or run.ended or run.stopped)
             if len(run.items) > index:
                 return (run.items[index],)
-            return run.ended or Failure("the job was stopped", "")
+            return run.ended or Failure("the job was stopped", "", "lane")
 
     async def stop(self, name: str) -> None:
         """Have the job end before its next item."""
@@ -149,9 +183,46 @@ class Mailbox:
     async def give_up(self, reason: str) -> None:
         """No worker will come any more: the job and all later ones fail."""
         async with self._changed:
-            self._broken = Failure(reason, "")
+            self._broken = Failure(reason, "", "lane")
             if self._run is not None and not self._run.ended:
                 self._run.ended = self._broken
+            self._changed.notify_all()
+
+    async def beat(self, rank: int, idle: float) -> float:
+        """Called by a worker now and then: it lives, and has made no progress for `idle` seconds. The least of all."""
+        self._beaten = now = time.monotonic()
+        self._idle[rank] = (now, idle)
+        return min(idle for at, idle in self._idle.values() if now - at < self._silence)
+
+    async def alive(self) -> bool:
+        """Whether the lane can be given a job."""
+        return self._ready > 0 and self._broken is None and not self._silent()
+
+    def _silent(self) -> bool:
+        return time.monotonic() - self._beaten > self._silence
+
+    async def _watch(self) -> None:
+        """End the job of a lane that has fallen silent."""
+        while not self._closed:
+            await asyncio.sleep(self._silence / 10)
+            run = self._run
+            if run is not None and not run.ended and not run.stopped and self._silent():
+                async with self._changed:
+                    run.ended = run.ended or _LOST
+                    self._changed.notify_all()
+
+    async def hung(self, done: int, rank: int, where: str) -> None:
+        """Called by a worker that makes no progress with the job after `done` and is about to be killed.
+
+        `where` is its traceback.
+        """
+        async with self._changed:
+            run = self._run
+            if run is not None and run.number > done and not run.ended:
+                run.hangs += rank == 0  # all workers of a lane hang together
+                if rank == 0 and run.hangs == HANGS:
+                    *_, line = where.strip().splitlines()
+                    run.ended = Failure(f"it made no progress, {HANGS} times: {line.strip()}", where)
             self._changed.notify_all()
 
     async def ready(self) -> None:

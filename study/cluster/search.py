@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -21,10 +22,12 @@ from methods import METHODS
 from methods.space import Value, defaults, searched
 from study.analysis.importance import distribution
 from study.analysis.rungs import REDUCTION
-from study.cluster.mailbox import Job, Lane
+from study.cluster.lanes import LOSSES, Lanes
+from study.cluster.mailbox import Failure, Job, Lane
 from study.cluster.trial_actor import TrialOnLane
 from study.records import Epoch, Started, Study, Trial
 from study.seeds import derive
+from study.storage.files import StorageError
 
 RANDOM_TRIALS = 10  # before TPE has something to learn from
 STATES = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -38,9 +41,10 @@ class _Running:
     """A proposed trial while it runs."""
 
     started: Started
-    lane: int
+    lane: Lane
     ask: optuna.Trial
     history: list[Epoch] = field(default_factory=list)
+    losses: int = 0  # of its lane
 
 
 @dataclass(frozen=True)
@@ -64,19 +68,21 @@ class Proposals(Searcher):
         self,
         study: Study,
         make_job: MakeJob,
-        lanes: int,
+        ready: Callable[[], Sequence[Lane]],
         finished: Sequence[Trial],
         unfinished: Sequence[Started],
         watch: Watch,
     ) -> None:
+        """`ready` says which lanes live; those that run a trial of ours are not free."""
         super().__init__(metric="objective", mode="max")
         self._study = study
         self._make_job = make_job
         self._space = {name: distribution(r) for name, r in searched(METHODS[study.method].Config).items()}
         self._optuna = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler())
         self._watch = watch
-        self._free = list(range(lanes))
+        self._ready = ready
         self._running: dict[str, _Running] = {}  # by Tune's name of the trial
+        self._lost: list[_Running] = []  # their lanes were lost: to be run on others
         for trial in sorted(finished, key=lambda trial: trial.number):
             self._optuna.add_trial(self._as_optuna(trial))
         taken = {trial.number for trial in finished}
@@ -93,16 +99,23 @@ class Proposals(Searcher):
         """The next trial's settings, None while every lane is at work, or the end of the search."""
         enough = self._study.trials is not None and self._proposed >= self._study.trials
         late = self._deadline is not None and time.monotonic() >= self._deadline
-        if enough or late:
+        if (enough and not self._lost and not self._running) or late:
             return Searcher.FINISHED
-        if not self._free:
+        taken = {running.lane.number for running in self._running.values()}
+        free = [lane for lane in self._ready() if lane.number not in taken]
+        if not free or (enough and not self._lost):
             return None
-        lane = self._free.pop(0)
-        self._proposed += 1
-        started, ask = self._again(self._unfinished.pop(0)) if self._unfinished else self._propose()
-        self._running[trial_id] = _Running(started, lane, ask)
-        self._watch.started(started)
-        return {"lane": lane, "job": self._make_job(started.number, started.params).sealed()}
+        if self._lost:
+            running = self._lost.pop(0)
+            running.lane = free[0]
+        else:
+            self._proposed += 1
+            started, ask = self._again(self._unfinished.pop(0)) if self._unfinished else self._propose()
+            running = _Running(started, free[0], ask)
+            self._watch.started(started)
+        self._running[trial_id] = running
+        job = self._make_job(running.started.number, running.started.params)
+        return {"lane": running.lane, "job": job.sealed()}
 
     def _propose(self) -> tuple[Started, optuna.Trial]:
         number = self._next
@@ -134,7 +147,7 @@ class Proposals(Searcher):
             return
         running.history.append(epoch)
         running.ask.report(epoch.objective, epoch.epoch)
-        self._watch.epoch(running.lane, running.started.number, epoch)
+        self._watch.epoch(running.lane.number, running.started.number, epoch)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Close the trial: completed with all its epochs, pruned with fewer, failed where it says so."""
@@ -143,10 +156,17 @@ class Proposals(Searcher):
         running = self._running.pop(trial_id, None)
         if running is None:
             return
-        reason = (result or {}).get("failure") or ("its Ray Tune actor died again and again" if error else None)
-        self._close(running, reason)
-        self._free.append(running.lane)
-        self._free.sort()
+        failure: Failure | None = (result or {}).get("failure")
+        if error:
+            failure = Failure("its Ray Tune actor died again and again", "", "job")
+        if failure is not None and failure.fault == "storage":
+            raise StorageError(failure.reason)
+        if failure is not None and failure.fault == "lane":
+            running.losses += 1
+            if running.losses < LOSSES:
+                self._lost.append(running)
+                return
+        self._close(running, failure.reason if failure else None)
 
     def _close(self, running: _Running, reason: str | None) -> None:
         history = running.history
@@ -157,7 +177,7 @@ class Proposals(Searcher):
             params=running.started.params,
             objective=max((epoch.objective for epoch in history), default=None),
             seconds=sum(epoch.seconds for epoch in history),
-            lane=running.lane,
+            lane=running.lane.number,
             started_at=running.started.started_at,
             seed=trial_seed(self._study, running.started.number),
             error=reason,
@@ -169,7 +189,7 @@ class Proposals(Searcher):
 
     def close(self) -> None:
         """Account for trials that the time budget cut short: pruned, where they had an epoch."""
-        for running in self._running.values():
+        for running in [*self._running.values(), *self._lost]:
             if running.history:
                 self._close(running, None)
         self._running.clear()
@@ -184,13 +204,76 @@ class Proposals(Searcher):
         """Nothing: see `save`."""
 
     def _as_optuna(self, trial: Trial) -> optuna.trial.FrozenTrial:
+        """The trial just as `tell` left it: Optuna gives a pruned one the value of its last epoch."""
+        last = trial.history[-1].objective if trial.history else None
         return optuna.trial.create_trial(
             state=STATES[trial.status],
-            value=trial.objective if trial.status == "completed" else None,
+            value={"completed": trial.objective, "pruned": last, "failed": None}[trial.status],
             params={name: trial.params[name] for name in self._space},
             distributions=self._space,
             intermediate_values={epoch.epoch: epoch.objective for epoch in trial.history},
         )
+
+
+class _Trouble(tune.Stopper):
+    """Raises what ended the study: Ray Tune asks several times a second whether to stop."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No trial is stopped for its results here."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether to stop: no, or an exception."""
+        if self._lanes.trouble is not None:
+            raise self._lanes.trouble
+        return False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # for Ray Tune pickles it
+
+
+class Asha(AsyncHyperBandScheduler):
+    """ASHA that knows trials by their own names, so that each counts once however often Ray Tune had to run it."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Whether the trial goes on."""
+        decision: str = super().on_trial_result(tune_controller, self._named(result, trial), result)
+        return decision
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """The last epoch counts too."""
+        super().on_trial_complete(tune_controller, self._named(result, trial), result)
+
+    def _named(self, result: dict[str, Any], trial: Any) -> Any:
+        named: Any = SimpleNamespace(trial_id=result.get("name", trial.trial_id))
+        if named.trial_id not in self._trial_info:
+            nobody: Any = None
+            self.on_trial_add(nobody, named)
+        return named
+
+
+def asha(study: Study, finished: Sequence[Trial]) -> Asha:
+    """ASHA as it stands after the finished trials: a resumed search prunes as if it had never stopped.
+
+    What a rung decides depends on what was recorded there, not on its order.
+    """
+    scheduler = Asha(
+        metric="objective",
+        mode="max",
+        time_attr="epoch",
+        max_t=study.epochs,
+        grace_period=min(study.grace_epochs, study.epochs),
+        reduction_factor=REDUCTION,
+    )
+    for trial in finished:
+        for epoch in trial.history:
+            result = {"epoch": epoch.epoch, "objective": epoch.objective}
+            told = scheduler.on_trial_result if epoch.epoch < study.epochs else scheduler.on_trial_complete
+            told(None, trial, result)
+    return scheduler
 
 
 def trial_seed(study: Study, number: int) -> int:
@@ -201,7 +284,7 @@ def trial_seed(study: Study, number: int) -> int:
 def search(
     study: Study,
     make_job: MakeJob,
-    lanes: list[Lane],
+    lanes: Lanes,
     finished: Sequence[Trial],
     unfinished: Sequence[Started],
     watch: Watch,
@@ -216,20 +299,13 @@ def search(
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a failed trial has no objective
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new output prints tables at any verbosity
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is the command's to handle
-    proposals = Proposals(study, make_job, len(lanes), finished, unfinished, watch)
-    trainable = tune.with_parameters(TrialOnLane, lanes=lanes, epochs=study.epochs)
+    proposals = Proposals(study, make_job, lanes.ready, finished, unfinished, watch)
+    trainable = tune.with_parameters(TrialOnLane, epochs=study.epochs)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"CPU": 0.01}),  # with none at all, Ray Tune refuses
         tune_config=tune.TuneConfig(
-            metric="objective",
-            mode="max",
             search_alg=proposals,
-            scheduler=AsyncHyperBandScheduler(
-                time_attr="epoch",
-                max_t=study.epochs,
-                grace_period=min(study.grace_epochs, study.epochs),
-                reduction_factor=REDUCTION,
-            ),
+            scheduler=asha(study, finished),
             num_samples=-1,  # the searcher says when it is enough
             time_budget_s=study.budget_seconds,
             max_concurrent_trials=None,  # the searcher hands out the lanes
@@ -239,6 +315,7 @@ def search(
             name="tune",
             storage_path=str(scratch),
             verbose=0,
+            stop=_Trouble(lanes),
             failure_config=tune.FailureConfig(max_failures=3),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the workers keep their own
         ),

@@ -18,7 +18,6 @@ class TrialOnLane(tune.Trainable):
 
     def setup(self, config: dict[str, Any], **shared: Any) -> None:
         """Called once an actor, with its first trial."""
-        self._lanes: list[Lane] = shared["lanes"]
         self._epochs: int = shared["epochs"]
         self._begin(config)
 
@@ -30,7 +29,7 @@ class TrialOnLane(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         self._index = 0
         self._started = False
-        self._lane = self._lanes[config["lane"]]
+        self._lane: Lane = config["lane"]
         self._job: Letter = config["job"]
 
     def step(self) -> dict[str, Any]:
@@ -40,13 +39,14 @@ class TrialOnLane(tune.Trainable):
             self._started = True
         answer = self._lane.receive(self._job.name, self._index)
         if isinstance(answer, Failure):
-            return {"failure": answer.reason, "done": True}
+            return {"failure": answer, "done": True}
         (epoch,) = answer
         self._index += 1
         return {
             "objective": epoch.objective,
             "epoch": epoch.epoch,
             "record": epoch,
+            "name": self._job.name,
             "done": epoch.epoch >= self._epochs,
         }
 

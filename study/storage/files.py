@@ -15,6 +15,10 @@ from study.records import Epoch, Fit, Started, Status, Study, Trial
 STUDY = "study.json"
 
 
+class StorageError(OSError):
+    """A folder of results can no longer be written to."""
+
+
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file so that a reader, or a crash, finds the old one or the new one and never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -92,7 +92,7 @@ def on_lanes(trials: int, scratch: Path) -> tuple[float, float]:
         lanes.wait_until_ready()
         up = time.perf_counter()
         watch = Watch(lambda _: None, lambda *_: None, ended.append)
-        search(study, make_job, lanes.lanes, [], [], watch, scratch)
+        search(study, make_job, lanes, [], [], watch, scratch)
         done = time.perf_counter()
     assert len(ended) == trials, "every trial on the lanes must end"
     return up - started, done - up
