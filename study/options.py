@@ -49,6 +49,7 @@ class Options:
     gpus_per_worker: float | None
     lanes: int | None
     address: str | None
+    hang_after: float
     results: Path
     name: str | None
     resume: bool
@@ -169,12 +170,20 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     place.add_argument("--lanes", type=_lanes, metavar="N", help="trials at a time (as many as fit)")
     place.add_argument("--address", metavar="ADDR", help="join the Ray cluster at this address")
 
+    place.add_argument(
+        "--hang-after",
+        type=duration,
+        default=1800.0,
+        metavar="TIME",
+        help="end and restart a worker that makes no progress for so long (30m)",
+    )
+
     out = parser.add_argument_group("what it leaves")
     out.add_argument(
         "--results", type=Path, default=Path("results"), metavar="DIR", help="folder of all studies (results)"
     )
     out.add_argument("--name", type=folder_name, metavar="NAME", help="folder of this study (DATASET-METHOD)")
-    out.add_argument("--resume", action="store_true", help="go on with a study that exists, or extend it")
+    out.add_argument("--resume", action="store_true", help="go on with a study, or extend it; begin it if need be")
     out.add_argument("--overwrite", action="store_true", help="delete a study of that name first")
     out.add_argument("--tracking-uri", metavar="URI", help="MLflow store (sqlite:///RESULTS/mlflow.db)")
     out.add_argument("--quiet", action="store_true", help="print the end alone")

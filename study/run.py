@@ -16,13 +16,16 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 from methods.method import Method
 from study.cluster.curve import CurveError, modes_of
 from study.cluster.lanes import LaneError, Lanes
-from study.cluster.runtime import ClusterError, Layout, fit_layout, joined, local_resources
+from study.cluster.layout import Layout, fit_layout, room
+from study.cluster.runtime import ClusterError, joined, nodes, this_machine
+from study.cluster.vigil import RayDiedError
 from study.command_line import refuse
 from study.data.dataset import Dataset, prepare, subset
 from study.data.sources import open_source
@@ -40,6 +43,9 @@ DATA = ".data"  # below --results: the prepared images
 # Images in an epoch by default. With fewer, looking at validation would cost more than training; with more, the first
 # rung of ASHA would cost more than it tells.
 LEAST_EPOCH, MOST_EPOCH = 1000, 10_000
+RAY_DIED = -1  # what main returns where the command is to be started again
+MOST_RESTARTS = 3
+_RESTARTS = "STUDY_RESTARTS"  # in the environment: how many there were
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,9 +64,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        again = [word for word in command if word not in ("--resume", "--overwrite")] + ["--resume"]
-        print(f"interrupted: what is finished is kept; go on with\n  {shlex.join(again)}", file=sys.stderr)
+        print(f"interrupted: what is finished is kept; go on with\n  {shlex.join(_again(command))}", file=sys.stderr)
         return 130
+    except RayDiedError as error:
+        print(f"error: {error}; what is finished is kept; go on with\n  {shlex.join(_again(command))}", file=sys.stderr)
+        return RAY_DIED
+
+
+def _again(command: Sequence[str]) -> list[str]:
+    """The command that goes on with a study."""
+    return [word for word in command if word not in ("--resume", "--overwrite")] + ["--resume"]
+
+
+def _begin_again() -> int:
+    """Become a process that goes on with the study, a few times in all; after those, an exit code."""
+    restarts = int(os.environ.get(_RESTARTS, "0"))
+    if restarts < MOST_RESTARTS:
+        os.environ[_RESTARTS] = str(restarts + 1)
+        print(f"restart {restarts + 1} of {MOST_RESTARTS}", file=sys.stderr, flush=True)
+        os.execv(sys.executable, [sys.executable, *_again(["-m", "study.run", *sys.argv[1:]])])
+    return 1
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
@@ -80,7 +103,8 @@ def _run(options: Options, command: Sequence[str]) -> int:
     )
     names = {method: options.name or f"{source.name}-{method}" for method in options.method}
     _check_folders(options, list(names.values()))
-    layout = None if options.address else _layout(options, *local_resources())
+    fit = partial(fit_layout, workers=options.workers, gpus_per_worker=options.gpus_per_worker, lanes=options.lanes)
+    layout = None if options.address else fit([this_machine()])
     size = options.image_size or (source.size if source.size and source.size >= 24 else 32)
 
     title, methods = ", ".join(names.values()), ", ".join(names)
@@ -97,15 +121,16 @@ def _run(options: Options, command: Sequence[str]) -> int:
             )
             built = {method: _check(options, method, dataset) for method in names}
             display.phase("starting Ray" if options.address is None else "joining the cluster")
-            cpus, gpus = stack.enter_context(joined(options.address))
+            there = stack.enter_context(joined(options.address))
             signal.signal(signal.SIGTERM, _interrupt)  # after Ray, which sets its own
-            layout = layout or _layout(options, cpus, gpus)
+            layout = layout or fit(there)
             studies = [_study(options, method, built[method], name, dataset, layout) for method, name in names.items()]
             for study in studies:
                 _check_resumed(options, study)
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="study-")))
             display.phase(f"starting {layout.lanes} {'lane' if layout.lanes == 1 else 'lanes'}")
-            lanes = stack.enter_context(Lanes(layout, scratch))
+            follow = None if options.lanes or not options.address else partial(_room, layout)
+            lanes = stack.enter_context(Lanes(layout, scratch, options.hang_after, room=follow))
             lanes.wait_until_ready()
         for study in studies:
             if options.overwrite and (options.results / study.name).exists():
@@ -114,11 +139,9 @@ def _run(options: Options, command: Sequence[str]) -> int:
     return 0
 
 
-def _layout(options: Options, cpus: float, gpus: float) -> Layout:
-    gpus_per_worker = options.gpus_per_worker
-    if gpus_per_worker is None:
-        gpus_per_worker = 1.0 if gpus >= options.workers else 0.0
-    return fit_layout(cpus, gpus, options.workers, gpus_per_worker, options.lanes)
+def _room(layout: Layout) -> int:
+    """How many lanes the cluster could hold now."""
+    return room(nodes(), layout)
 
 
 def _check_folders(options: Options, names: Sequence[str]) -> None:
@@ -129,8 +152,6 @@ def _check_folders(options: Options, names: Sequence[str]) -> None:
         folder = options.results / name
         if folder.exists() and not (options.resume or options.overwrite):
             raise ValueError(f"{folder} exists: --resume goes on with it, --overwrite deletes it, --name names another")
-        if options.resume and not (folder / STUDY).exists():
-            raise ValueError(f"{folder} holds no study to resume: leave --resume out")
 
 
 def _study(options: Options, method: str, built: Method, name: str, dataset: Dataset, layout: Layout) -> Study:
@@ -195,8 +216,8 @@ _MAY_CHANGE = {"trials", "budget_seconds", "lanes", "gpus_per_worker", "repeats"
 
 
 def _check_resumed(options: Options, study: Study) -> None:
-    if not options.resume:
-        return
+    if not options.resume or not (options.results / study.name / STUDY).exists():
+        return  # killed before it began, or the second of two methods: a command with --resume may be run at any time
     before, _ = read_study(options.results / study.name)
     differences = [
         f"{field.name} was {getattr(before, field.name)} and is {getattr(study, field.name)}"
@@ -210,4 +231,5 @@ def _check_resumed(options: Options, study: Study) -> None:
 if __name__ == "__main__":
     logging.getLogger("ray").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"ray(\.|$)")
-    sys.exit(main())
+    code = main()
+    sys.exit(_begin_again() if code == RAY_DIED else code)

@@ -95,7 +95,6 @@ BAD: dict[str, tuple[list[str] | Make, str]] = {
     "more labels a class than there are": ([*ROTNET, "--labels-per-class", "5,9000"], "9000 labels a class"),
     "images too small for the encoder": ([*ROTNET, "--image-size", "16"], "at least 24 pixels"),
     "a name that leaves its place": ([*ROTNET, "--name", "../elsewhere"], "is no name"),
-    "a study to resume that is not there": ([*ROTNET, "--resume"], "no study to resume"),
     "resume and overwrite": ([*ROTNET, "--resume", "--overwrite"], "choose one"),
     "one name for two studies": (["--method", "rotnet,supervised", "--name", "one"], "one --method"),
     "a tracking store of no kind": ([*ROTNET, "--tracking-uri", "file:/tmp/runs"], "file:"),

@@ -13,8 +13,8 @@ import torch
 from torch import distributed as dist
 
 from study.cluster.lanes import Lanes
+from study.cluster.layout import Layout
 from study.cluster.mailbox import Failure, Job
-from study.cluster.runtime import Layout, fit_layout
 from study.learning.pretrain import DivergedError, Place
 from study.storage.files import StorageError
 
@@ -231,32 +231,3 @@ def test_jobs_that_are_replaced_before_all_workers_took_them_leave_none_behind(p
         pair.lanes[0].start(Job(f"hasty-{number}", summing, (1, 2)).sealed())
         time.sleep(0.002 * (number % 5))
     assert [item for _, item in pair.run([Job("after haste", summing, (4,))])] == [12]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "layout"),
-    [
-        ((2.0, 0.0, 1, 0.0, None), Layout(2, 1, 1.0, 0.0)),
-        ((2.0, 0.0, 2, 0.0, None), Layout(1, 2, 1.0, 0.0)),
-        ((2.0, 0.0, 1, 0.0, 1), Layout(1, 1, 2.0, 0.0)),
-        ((16.0, 1.0, 1, 0.25, None), Layout(4, 1, 4.0, 0.25)),
-        ((16.0, 4.0, 2, 1.0, None), Layout(2, 2, 4.0, 1.0)),
-    ],
-)
-def test_lanes_fill_the_machine(arguments: tuple[float, float, int, float, int | None], layout: Layout) -> None:
-    assert fit_layout(*arguments) == layout
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((2.0, 0.0, 3, 0.0, None), "3 workers need 3 CPUs and there are 2"),
-        ((2.0, 0.0, 1, 0.0, 4), "4 lanes of 1 workers do not fit into 2 CPUs"),
-        ((8.0, 1.0, 2, 1.0, None), "need 2 GPUs and there are 1"),
-    ],
-)
-def test_what_cannot_fit_is_refused_with_the_numbers(
-    arguments: tuple[float, float, int, float, int | None], message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        fit_layout(*arguments)

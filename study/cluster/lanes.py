@@ -23,12 +23,12 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from study.cluster.layout import Layout
 from study.cluster.mailbox import ATTEMPTS, SILENCE, Failure, Job, Lane, Mailbox
-from study.cluster.runtime import Layout
+from study.cluster.vigil import RayDiedError
 from study.cluster.worker import serve
 from study.storage.files import StorageError
 
-CONTROL_CPU = 0.05  # of each lane's share, for the small actors beside its workers: a Tune actor cannot ask for none
 HANG_AFTER = 1800.0  # seconds without progress after which a worker is ended
 LOSSES = 5  # how often a job may lose its lane before it counts as failed
 _LOOK = 2.0  # seconds between two looks at the lanes
@@ -87,7 +87,7 @@ class Lanes:
                 scheduling_strategy=NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False),
             ).remote(self._silence)
         )
-        resources = {"CPU": layout.cpus_per_worker - CONTROL_CPU / layout.workers}
+        resources = {"CPU": layout.cpus_per_worker}
         if layout.gpus_per_worker:
             resources["GPU"] = layout.gpus_per_worker
         trainer = TorchTrainer(
@@ -201,8 +201,10 @@ class Lanes:
     def __enter__(self) -> Lanes:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._closing.set()
+        if kind is RayDiedError:
+            return
         for lane in self.lanes:
             lane.mailbox.close.remote()
         for thread in self._threads:

@@ -1,20 +1,24 @@
-"""The cluster: starting or joining Ray, and how many lanes fit into it."""
+"""The cluster: starting or joining Ray, and noticing when it dies."""
 
 from __future__ import annotations
 
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 
 import ray
 import torch
 
+from study.cluster.layout import Node
+from study.cluster.vigil import RayDiedError, end_orphans, mark, vigil
+
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process a lane, for warnings that nobody here asks for
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_worker_maximum_startup_concurrency": "16",  # a lane is four processes, and Ray warns of four times the CPUs
@@ -28,66 +32,59 @@ class ClusterError(RuntimeError):
     """Ray could not be started."""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How a study spreads over a machine or cluster."""
-
-    lanes: int
-    workers: int  # a lane
-    cpus_per_worker: float
-    gpus_per_worker: float
-
-
-def fit_layout(cpus: float, gpus: float, workers: int, gpus_per_worker: float, lanes: int | None) -> Layout:
-    """As many lanes as fit, or `lanes` of them. Raises ValueError, with the numbers, where they do not fit."""
-    if gpus_per_worker and workers * gpus_per_worker > gpus:
-        raise ValueError(
-            f"{workers} workers of {gpus_per_worker:g} GPU need {workers * gpus_per_worker:g} GPUs and there are "
-            f"{gpus:g}: lower --workers or --gpus-per-worker"
-        )
-    if workers > cpus:
-        raise ValueError(f"{workers} workers need {workers} CPUs and there are {cpus:g}: lower --workers")
-    most = int(cpus // workers)
-    if gpus_per_worker:
-        most = min(most, int(gpus / (workers * gpus_per_worker) + 1e-9))
-    if lanes is not None and lanes > most:
-        raise ValueError(
-            f"{lanes} lanes of {workers} workers do not fit into {cpus:g} CPUs and {gpus:g} GPUs: at most {most}"
-        )
-    count = lanes or most
-    return Layout(count, workers, float(int(cpus // (count * workers))), gpus_per_worker)
-
-
-def local_resources() -> tuple[float, float]:
-    """CPUs and GPUs of this machine that this process may use."""
-    return float(len(os.sched_getaffinity(0))), float(torch.cuda.device_count())
+def this_machine() -> Node:
+    """What this process may use."""
+    return Node(float(len(os.sched_getaffinity(0))), float(torch.cuda.device_count()))
 
 
 @contextmanager
-def joined(address: str | None, cpus: int | None = None) -> Iterator[tuple[float, float]]:
-    """Ray on this machine alone, or the running cluster at `address`: yields its CPUs and GPUs, and leaves it after.
+def joined(address: str | None, cpus: int | None = None) -> Iterator[list[Node]]:
+    """Ray on this machine alone, or the running cluster at `address`: yields its nodes, and leaves it after.
 
     On this machine alone Ray counts `cpus`, or as many as there are. A process that is in a cluster already stays in
-    it. Raises ValueError where none answers at `address`, ClusterError where Ray does not start here.
+    it. Raises ValueError where none answers at `address`, ClusterError where Ray does not start here, and RayDiedError
+    in the main thread when Ray dies.
     """
     if ray.is_initialized():
-        yield _resources()
+        yield nodes()
         return
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    found, gpus = local_resources()
     if address is None:
-        _start(cpus or int(found), int(gpus))
+        end_orphans()
+        mark()
+        here = this_machine()
+        _start(cpus or int(here.cpus), int(here.gpus))
     else:
         _knock(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ValueError(f"no Ray cluster answers at --address {address}: {error}") from error
+    leave: Callable[[], object] = ray.shutdown
     try:
-        yield _resources()
+        with vigil(_doors()):
+            yield nodes()
+    except RayDiedError:
+        leave = partial(end_orphans, ours=True)  # what is left of Ray would go on, and its own end would wait for it
+        raise
     finally:
-        ray.shutdown()
+        leave()
+
+
+def nodes() -> list[Node]:
+    """The living nodes of the cluster."""
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(each.get("CPU", 0.0), each.get("GPU", 0.0)) for each in resources]
+
+
+def _doors() -> list[tuple[str, int]]:
+    """Where Ray's head and this node's raylet listen."""
+    context = ray.get_runtime_context()
+    host, _, port = context.gcs_address.rpartition(":")
+    here = context.get_node_id()
+    raylets = [(node["NodeManagerAddress"], node["NodeManagerPort"]) for node in ray.nodes() if node["NodeID"] == here]
+    return [(host, int(port)), *raylets]
 
 
 def _start(cpus: int, gpus: int) -> None:
@@ -125,8 +122,3 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, OverflowError) as error:
         raise ValueError(f"no Ray cluster answers at --address {address}: {error}") from error
-
-
-def _resources() -> tuple[float, float]:
-    resources: dict[str, float] = ray.cluster_resources()
-    return resources.get("CPU", 0.0), resources.get("GPU", 0.0)

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import optuna
+import ray
 from optuna.trial import TrialState
 from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
@@ -302,7 +303,8 @@ def search(
     proposals = Proposals(study, make_job, lanes.ready, finished, unfinished, watch)
     trainable = tune.with_parameters(TrialOnLane, epochs=study.epochs)
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {"CPU": 0.01}),  # with none at all, Ray Tune refuses
+        # Ray Tune wants some resource, and this one keeps its actors beside the driver, whatever the workers hold.
+        tune.with_resources(trainable, {f"node:{ray.util.get_node_ip_address()}": 0.001}),
         tune_config=tune.TuneConfig(
             search_alg=proposals,
             scheduler=asha(study, finished),

@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import train, tune
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
@@ -22,8 +21,9 @@ from ray.tune.search.optuna import OptunaSearch
 
 from methods.space import Value
 from study.cluster.lanes import Lanes
+from study.cluster.layout import fit_layout
 from study.cluster.mailbox import Job
-from study.cluster.runtime import fit_layout, joined
+from study.cluster.runtime import joined, nodes
 from study.cluster.search import Watch, search
 from study.learning.pretrain import Place
 from study.records import Epoch
@@ -84,7 +84,7 @@ def make_job(number: int, params: dict[str, Value]) -> Job:
 
 def on_lanes(trials: int, scratch: Path) -> tuple[float, float]:
     """Seconds until the lanes are up, and seconds for `trials` no-op trials on them."""
-    layout = fit_layout(ray.cluster_resources()["CPU"], 0.0, 1, 0.0, None)
+    layout = fit_layout(nodes(), 1)
     study = replace(made_up.study(), method="rotnet", trials=trials, budget_seconds=None, epochs=1)
     ended: list[object] = []
     started = time.perf_counter()
@@ -100,12 +100,12 @@ def on_lanes(trials: int, scratch: Path) -> tuple[float, float]:
 
 def main() -> None:
     """Print `overhead ratio R` with both figures."""
-    with joined(None) as (cpus, _), tempfile.TemporaryDirectory() as folder:
+    with joined(None) as (node, *_), tempfile.TemporaryDirectory() as folder:
         start, ours = on_lanes(LANE_TRIALS, Path(folder))
-        theirs = documented(DOCUMENTED_TRIALS, at_once=int(cpus), storage=folder)
+        theirs = documented(DOCUMENTED_TRIALS, at_once=int(node.cpus), storage=folder)
     each, each_theirs = ours / LANE_TRIALS, theirs / DOCUMENTED_TRIALS
     print(
         f"overhead ratio {each_theirs / each:.0f}: {each_theirs:.2f} s a no-op trial with a TorchTrainer each "
         f"(n = {DOCUMENTED_TRIALS}), {each:.3f} s on lanes (n = {LANE_TRIALS}; {start:.1f} s once to start them, with "
-        f"which it is {(start + ours) / LANE_TRIALS:.2f} s a trial); {cpus:g} CPUs ({os.uname().machine})"
+        f"which it is {(start + ours) / LANE_TRIALS:.2f} s a trial); {node.cpus:g} CPUs ({os.uname().machine})"
     )
