@@ -15,8 +15,10 @@ from study.reporting.latex import to_latex
 from study.reporting.pages import Page, to_html, to_markdown, to_svg
 from study.reporting.side_by_side import StudyResults, grouped
 from study.reporting.study_page import study_page
-from study.storage.checkpoints import BEST, CHECKPOINTS, read_figures
+from study.storage.checkpoints import BEST, CHECKPOINTS
 from study.storage.files import STUDY, read_fits, read_study, read_trials, write_whole
+from study.storage.folder import Folder
+from study.storage.promoted import read_figures
 from study.storage.tables import write_comparison
 from study.storage.uses import read_uses
 
@@ -24,7 +26,7 @@ from study.storage.uses import read_uses
 def write_study_report(folder: Path, study: Study, trials: Sequence[Trial], fits: Sequence[Fit]) -> None:
     """Write report.md, report.html, figures and, once there is a curve, curves.svg. The folder must hold study.json."""
     _, environment = read_study(folder)
-    shown = read_figures(folder / CHECKPOINTS / BEST)
+    shown = read_figures(Folder.of(folder / CHECKPOINTS / BEST))
     best = best_trial(trials)
     uses = read_uses(folder, best.trial_id) if best is not None else None
     _write(folder, study_page(study, environment, trials, fits, shown, uses))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shlex
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,9 +28,11 @@ from study.learning.jobs import Images, Pretraining, run_pretraining
 from study.learning.pretrain import Plan
 from study.records import Epoch, Fit, Started, Study, Trial, best_trial
 from study.report import write_study_report
-from study.storage import checkpoints, files
+from study.storage import files
 from study.storage.checkpoints import BEST, CHECKPOINTS, REPEAT
+from study.storage.folder import Folder
 from study.storage.projector import write_projector
+from study.storage.promoted import promote
 from study.storage.tables import curves_frame, write_tables, write_uses_table
 from study.storage.uses import Uses, read_uses, write_uses
 from study.terminal.display import Display
@@ -84,7 +85,7 @@ def run_study(study: Study, place: Workplace) -> None:
             raise NoTrialError(f"no trial of {study.name} finished: {'; '.join(reasons) or 'too short a budget'}")
         if study.repeats > 1:
             display.phase(f"{study.name}: repeats")
-        encoders = repeat_best(study, images, place.lanes, best, (folder / CHECKPOINTS).resolve(), display.note)
+        encoders = repeat_best(study, images, place.lanes, best, _kept(folder), display.note)
         fits = _curve(study, place, images, folder, best, encoders, display)
         uses = _uses(study, place, images, folder, best, display)
         display.phase("writing tables and report")
@@ -120,7 +121,7 @@ def _search(
     display: Display,
 ) -> None:
     """Run the trials that are missing; `trials` grows by each that finishes."""
-    kept = folder / CHECKPOINTS
+    kept = _kept(folder)
 
     def started(trial: Started) -> None:
         files.write_started(folder, trial)
@@ -133,19 +134,20 @@ def _search(
     def finished(trial: Trial) -> None:
         trials[trial.number] = trial
         if best_trial(list(trials.values())) is trial:
-            checkpoints.move_best(kept / f"{trial.number:03d}", kept / BEST)
-            for repeated in kept.glob(f"{REPEAT}*"):  # those of the former best
-                shutil.rmtree(repeated)
+            promote(kept / f"{trial.number:03d}", kept / BEST, trial.history)
+            for name in kept.names():
+                if name.startswith(REPEAT):  # those of the former best
+                    (kept / name).remove_all()
         files.write_trial(folder, trial)
         files.remove_started(folder, trial.number)
-        shutil.rmtree(kept / f"{trial.number:03d}", ignore_errors=True)
+        (kept / f"{trial.number:03d}").remove_all()
         tracker.finish_trial(trial)
         display.finished(trial)
 
     display.phase(f"{study.name}: search")
     search(
         study,
-        partial(_pretraining, study, images, kept.resolve()),
+        partial(_pretraining, study, images, kept),
         place.lanes,
         list(trials.values()),
         files.read_started(folder),
@@ -154,7 +156,12 @@ def _search(
     )
 
 
-def _pretraining(study: Study, images: Images, kept: Path, number: int, params: dict[str, Value]) -> Job:
+def _kept(folder: Path) -> Folder:
+    """Where the checkpoints of a study lie, for workers too."""
+    return Folder.of((folder / CHECKPOINTS).resolve())
+
+
+def _pretraining(study: Study, images: Images, kept: Folder, number: int, params: dict[str, Value]) -> Job:
     """A trial, as a lane runs it; its checkpoints lie in `kept`/NNN."""
     seed = trial_seed(study, number)
     plan = Plan(study.method, study.encoder, params, study.epochs, study.epoch_images, seed, study.tap)
@@ -168,7 +175,7 @@ def _curve(
     images: Images,
     folder: Path,
     best: Trial,
-    encoders: Mapping[int, Path],
+    encoders: Mapping[int, Folder],
     display: Display,
 ) -> list[Fit]:
     """Fit what is missing of the curve and return all of it."""
@@ -192,7 +199,7 @@ def _uses(study: Study, place: Workplace, images: Images, folder: Path, best: Tr
     if study.validation == "within-budget":  # they choose penalties and neighbours on held-out labels
         return None
     display.phase(f"{study.name}: other uses of the features")
-    encoder = (folder / CHECKPOINTS / BEST).resolve()
+    encoder = _kept(folder) / BEST
     try:
         uses = find_uses(study, images, place.dataset, place.lanes, best, encoder)
     except UsesError as error:  # the curve is there and is worth its report

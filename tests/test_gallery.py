@@ -12,9 +12,12 @@ from PIL import Image
 from torch import nn
 
 from methods.inspection import Figure, Grid, Matrix
+from study.learning.pretrain import Plan
 from study.records import Trial
 from study.reporting.gallery import gallery, tiled
-from study.storage import checkpoints
+from study.storage import checkpoints, promoted
+from study.storage.figures import read_figures, save_figures
+from study.storage.folder import Folder
 from tests import made_up
 
 IMAGES = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -30,8 +33,8 @@ def completed() -> Trial:
 
 
 def test_figures_come_back_as_they_were_saved(tmp_path: Path) -> None:
-    checkpoints.save_figures(tmp_path, 3, FIGURES)
-    found = checkpoints.read_figures(tmp_path)
+    save_figures(Folder.of(tmp_path), 3, FIGURES, seed=7)
+    found = read_figures(Folder.of(tmp_path), seed=7)
     assert list(found) == [3]
     for title, figure in FIGURES.items():
         again = found[3][title]
@@ -45,13 +48,17 @@ def test_figures_come_back_as_they_were_saved(tmp_path: Path) -> None:
                 assert torch.allclose(images, again.rows[name], atol=0.5 / 255 + 1e-6)
 
 
-def test_figures_move_with_the_best_encoder(tmp_path: Path) -> None:
-    for number, epochs in ((0, (1, 2, 3)), (1, (1,))):
-        checkpoints.save_encoder(tmp_path / str(number), nn.Linear(1, 1), completed().history[0])
-        for epoch in epochs:
-            checkpoints.save_figures(tmp_path / str(number), epoch, FIGURES)
-        checkpoints.move_best(tmp_path / str(number), tmp_path / "best")
-        assert tuple(checkpoints.read_figures(tmp_path / "best")) == epochs, "nothing is left of the best before"
+def test_figures_go_with_the_best_encoder(tmp_path: Path) -> None:
+    best, history = Folder.of(tmp_path / "best"), completed().history
+    for number, count in ((0, 3), (1, 1)):
+        folder = Folder.of(tmp_path / str(number))
+        for epoch in range(1, count + 1):
+            plan = Plan("rotnet", "convnet", {}, 3, 64, number)
+            checkpoints.save_encoder(folder, nn.Linear(1, 1), plan, epoch)
+            save_figures(folder / checkpoints.FIGURES, epoch, FIGURES, number)
+        promoted.promote(folder, best, history[:count])
+        shown = tuple(promoted.read_figures(best))
+        assert shown == tuple(range(1, count + 1)), "nothing is left of the best before"
 
 
 def test_images_stand_where_their_row_and_column_are() -> None:

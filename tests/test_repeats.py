@@ -22,7 +22,9 @@ from study.learning.features import Score
 from study.learning.jobs import Fitting, Images, Outcome
 from study.learning.pretrain import Place
 from study.records import PRETRAINED, Fit
-from study.storage import checkpoints, files
+from study.storage import files
+from study.storage.folder import Folder
+from study.storage.promoted import ENCODER
 from tests import made_up
 
 SETTINGS = defaults(RotNet.Config) | {"batch_size": 16, "copies": 1}
@@ -81,7 +83,7 @@ class Kept:
     """A folder of checkpoints with two repeats, the second of which was interrupted and taken up again."""
 
     folder: Path
-    repeat: Callable[[Path, Here], dict[int, Path]]
+    repeat: Callable[[Path, Here], dict[int, Folder]]
     ran: list[str]  # by the two calls
     notes: list[str]
 
@@ -91,8 +93,8 @@ def kept(photo_digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Kep
     images = Images(photo_digits.folder, STUDY.seed, STUDY.pool_limit)
     notes: list[str] = []
 
-    def repeat(folder: Path, lanes: Here) -> dict[int, Path]:
-        return repeat_best(STUDY, images, cast(Lanes, lanes), BEST, folder, notes.append)
+    def repeat(folder: Path, lanes: Here) -> dict[int, Folder]:
+        return repeat_best(STUDY, images, cast(Lanes, lanes), BEST, Folder.of(folder), notes.append)
 
     folder = tmp_path_factory.mktemp("kept")
     first, second = Here(stop=3), Here()  # the first is interrupted within the second repeat
@@ -112,8 +114,9 @@ def test_a_finished_repeat_is_not_run_again(kept: Kept) -> None:
 
 def test_an_interrupted_repeat_ends_as_a_whole_one_of_its_own_seed(kept: Kept, tmp_path: Path) -> None:
     (tmp_path / "repeat-1").symlink_to(kept.folder / "repeat-1")
-    whole = load_file(kept.repeat(tmp_path, Here())[2] / checkpoints.ENCODER)
-    one, two = (load_file(kept.folder / f"repeat-{number}" / checkpoints.ENCODER) for number in (1, 2))
+    kept.repeat(tmp_path, Here())
+    whole = load_file(tmp_path / "repeat-2" / ENCODER)
+    one, two = (load_file(kept.folder / f"repeat-{number}" / ENCODER) for number in (1, 2))
     assert all(two[name].equal(whole[name]) for name in whole)
     assert any(not one[name].equal(two[name]) for name in whole)
 
@@ -124,7 +127,7 @@ def test_a_repeat_that_fails_is_left_out_with_its_reason(kept: Kept, tmp_path: P
     assert kept.notes[-1] == "repeat 1 is left out: the loss is not finite"
 
 
-def _curve(encoders: dict[int, Path], have: Sequence[Fit]) -> tuple[list[Fitting], list[Fit]]:
+def _curve(encoders: dict[int, Folder], have: Sequence[Fit]) -> tuple[list[Fitting], list[Fit]]:
     """The jobs that the curve asks for, and its fits."""
     lanes, fits = Fits(), list[Fit]()
     images = Images(Path("none"), STUDY.seed, STUDY.pool_limit)
@@ -133,7 +136,7 @@ def _curve(encoders: dict[int, Path], have: Sequence[Fit]) -> tuple[list[Fitting
 
 
 def test_what_is_pretrained_is_fitted_for_each_repeat_on_its_own_encoder(tmp_path: Path) -> None:
-    encoders = {repeat: tmp_path / str(repeat) for repeat in range(3)}
+    encoders = {repeat: Folder.of(tmp_path / str(repeat)) for repeat in range(3)}
     jobs, fits = _curve(encoders, [])
     for job in jobs:
         for each in job.classifiers:
@@ -150,7 +153,7 @@ def test_what_is_pretrained_is_fitted_for_each_repeat_on_its_own_encoder(tmp_pat
 
 
 def test_further_repeats_are_added_to_a_curve_that_is_there(tmp_path: Path) -> None:
-    encoders = {repeat: tmp_path / str(repeat) for repeat in range(3)}
+    encoders = {repeat: Folder.of(tmp_path / str(repeat)) for repeat in range(3)}
     two = {repeat: encoders[repeat] for repeat in (0, 1)}
     _, fits = _curve(two, [])
     files.write_fits(tmp_path, fits)
@@ -162,5 +165,5 @@ def test_further_repeats_are_added_to_a_curve_that_is_there(tmp_path: Path) -> N
 def test_a_study_that_pretrains_nothing_has_one_repeat(photo_digits: Dataset, tmp_path: Path) -> None:
     images, lanes = Images(photo_digits.folder, STUDY.seed, STUDY.pool_limit), Here()
     study = replace(STUDY, modes=("supervised", "random"))
-    assert sorted(repeat_best(study, images, cast(Lanes, lanes), BEST, tmp_path, print)) == [0]
+    assert sorted(repeat_best(study, images, cast(Lanes, lanes), BEST, Folder.of(tmp_path), print)) == [0]
     assert lanes.ran == []

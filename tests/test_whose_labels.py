@@ -16,6 +16,7 @@ from study.learning import jobs
 from study.learning.jobs import Classifier, Fitting, Images, Outcome, Pretraining, run_fitting, run_pretraining
 from study.learning.pretrain import Place, Plan
 from study.records import Budget, Mode, Validation
+from study.storage.folder import Folder
 
 MODES: tuple[Mode, ...] = ("frozen", "random", "finetuned")
 SMALL, LARGE = Budget(labels_per_class=2), Budget(labels_per_class=6)
@@ -94,9 +95,9 @@ def test_within_the_budget_a_search_reads_no_validation_label(
     for number, data in enumerate((few, scrambled(few, few.validation))):
         monkeypatch.setattr(jobs, "_open", lambda images, data=data: data)
         plan = Plan("rotnet", "convnet", {"lr": 1e-3}, epochs=1, epoch_images=64, seed=0)
-        job = Pretraining(Images(few.folder, 0, None), plan, Budget(fraction=0.1), 2, tmp_path / str(number))
+        job = Pretraining(Images(few.folder, 0, None), plan, Budget(fraction=0.1), 2, Folder.of(tmp_path / str(number)))
         held_out.append([each.objective for each in run_pretraining(job, Place())])
-        job = replace(job, validation="within-budget", folder=tmp_path / f"within-{number}")
+        job = replace(job, validation="within-budget", folder=Folder.of(tmp_path) / f"within-{number}")
         within.append([(each.objective, each.numbers) for each in run_pretraining(job, Place())])
     assert within[0] == within[1]
     assert held_out[0] != held_out[1], "held out, they are read"

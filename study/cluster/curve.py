@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from study.cluster.mailbox import Failure, Job
 from study.learning.features import Score
 from study.learning.jobs import FROZEN, Classifier, Fitting, Images, Outcome, classifier_config, run_fitting
 from study.records import PRETRAINED, Budget, Fit, Mode, Split, Study, Trial
+from study.storage.folder import Folder
 
 # What tuning tries at the objective's budget: the same number of settings for both trained modes.
 SUPERVISED_LR = (5e-4, 1e-3, 2e-3)
@@ -64,7 +64,7 @@ def draw_curve(
     images: Images,
     lanes: Lanes,
     best: Trial,
-    encoders: Mapping[int, Path],
+    encoders: Mapping[int, Folder],
     have: Sequence[Fit],
     fitted: Callable[[Sequence[Fit]], None],
     progress: Callable[[int, int], None],
@@ -142,7 +142,7 @@ def _run(
     study: Study,
     images: Images,
     lanes: Lanes,
-    encoders: Mapping[int, Path],
+    encoders: Mapping[int, Folder],
     classifiers: Sequence[Classifier],
     purpose: str,
 ) -> Iterable[Outcome]:

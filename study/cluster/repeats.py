@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
 
 from study.cluster.curve import repeats
 from study.cluster.lanes import Lanes
@@ -13,14 +11,16 @@ from study.cluster.mailbox import Failure, Job
 from study.cluster.search import trial_seed
 from study.learning.jobs import Images, Pretraining, run_pretraining
 from study.learning.pretrain import Plan
-from study.records import Study, Trial
+from study.records import Epoch, Study, Trial
 from study.seeds import derive
-from study.storage.checkpoints import BEST, ENCODER, REPEAT, move_best
+from study.storage.checkpoints import BEST, REPEAT
+from study.storage.folder import Folder
+from study.storage.promoted import owner, promote
 
 
 def repeat_best(
-    study: Study, images: Images, lanes: Lanes, best: Trial, kept: Path, note: Callable[[str], None]
-) -> dict[int, Path]:
+    study: Study, images: Images, lanes: Lanes, best: Trial, kept: Folder, note: Callable[[str], None]
+) -> dict[int, Folder]:
     """Pretrain the repeats that are missing below `kept`; the folders of all encoders by repeat, 0 the trial's own.
 
     A repeat runs for as many epochs as the trial did, and its encoder too is that of its best epoch. One that fails is
@@ -30,23 +30,23 @@ def repeat_best(
     jobs = []
     numbers = {}
     for number, folder in encoders.items():
-        if number and not (folder / ENCODER).exists():
-            seed = derive(trial_seed(study, best.number), "repeat", number)
+        seed = derive(trial_seed(study, best.number), "repeat", number)
+        if number and owner(folder) != seed:
             plan = Plan(study.method, study.encoder, best.params, study.epochs, study.epoch_images, seed, study.tap)
             running = kept / f"{REPEAT}{number}-running"
             budget = study.objective_budget
             argument = Pretraining(images, plan, budget, study.draws, running, study.validation, best.epochs)
             jobs.append(Job(f"{study.name}-{best.number:03d}-{REPEAT}{number}", run_pretraining, argument))
             numbers[jobs[-1].name] = number
-    epochs: Counter[int] = Counter()
+    histories: dict[int, list[Epoch]] = defaultdict(list)
     for job, answer in lanes.run(jobs):
         number = numbers[job.name]
         if isinstance(answer, Failure):
             note(f"repeat {number} is left out: {answer.reason}")
             del encoders[number]
             continue
-        epochs[number] += 1
-        if epochs[number] == best.epochs:
-            move_best(job.argument.folder, encoders[number])
-            shutil.rmtree(job.argument.folder)
+        histories[number].append(answer)
+        if len(histories[number]) == best.epochs:
+            promote(job.argument.folder, encoders[number], histories[number])
+            job.argument.folder.remove_all()
     return encoders

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from study.cluster.lanes import Lanes
 from study.cluster.mailbox import Failure, Job
 from study.data.dataset import Dataset
 from study.learning.jobs import Images, Using, classifier_config, run_using
 from study.learning.uses import Found
 from study.records import Study, Trial, Whose
+from study.storage.folder import Folder
 from study.storage.uses import Uses, album
 
 _ENCODERS: tuple[Whose, ...] = ("pretrained", "random")
@@ -19,7 +18,7 @@ class UsesError(RuntimeError):
     """The uses of an encoder could not be measured."""
 
 
-def find_uses(study: Study, images: Images, dataset: Dataset, lanes: Lanes, best: Trial, encoder: Path) -> Uses:
+def find_uses(study: Study, images: Images, dataset: Dataset, lanes: Lanes, best: Trial, encoder: Folder) -> Uses:
     """Measure both encoders; `encoder` is the folder of the best trial's. Raises UsesError where a job fails."""
     smoothing = classifier_config(best.params).label_smoothing
     jobs = [

@@ -27,7 +27,8 @@ from study.learning.pretrain import Judgement, Place, Plan, pretrain, to_images
 from study.learning.uses import MOST_LABELS, Found, measure_uses
 from study.records import Budget, Epoch, Mode, Use, Validation, Whose
 from study.seeds import derive
-from study.storage import checkpoints
+from study.storage.folder import Folder
+from study.storage.promoted import load_encoder
 
 INSPECTED = 128  # images that a method is shown after each epoch
 FROZEN: tuple[Mode, ...] = ("frozen", "frozen_mlp", "random")  # read features of an encoder that does not change
@@ -66,7 +67,7 @@ class Pretraining:
     plan: Plan
     budget: Budget  # labels of the objective
     draws: int  # of the study
-    folder: Path  # of its checkpoints
+    folder: Folder  # of its checkpoints
     validation: Validation = "heldout"
     stop: int | None = None  # after so many epochs; None is all of the plan's
 
@@ -122,7 +123,7 @@ class Fitting:
     images: Images
     encoder: str
     tap: str | None
-    pretrained: Path | None  # folder of a saved encoder; None leaves it as it is drawn
+    pretrained: Folder | None  # of a promoted encoder; None leaves it as it is drawn
     classifiers: tuple[Classifier, ...]
     seed: int
     validation: Validation = "heldout"
@@ -196,7 +197,7 @@ class Using:
     images: Images
     encoder: str
     tap: str | None
-    pretrained: Path | None  # as in Fitting
+    pretrained: Folder | None  # as in Fitting
     budget: Budget  # labels of the objective
     smoothing: float  # of the linear heads' targets
     seed: int
@@ -235,7 +236,7 @@ def _encoder(job: Fitting | Using, draw: int, dropout: float) -> Encoder:
     if job.tap is not None:
         encoder.tap_at(job.tap)
     if job.pretrained is not None:
-        checkpoints.load_encoder(job.pretrained, encoder)
+        load_encoder(job.pretrained, encoder)
     return encoder
 
 

@@ -28,6 +28,8 @@ from study.data.dataset import Dataset
 from study.records import Epoch
 from study.seeds import derive
 from study.storage import checkpoints
+from study.storage.figures import save_figures
+from study.storage.folder import Folder
 
 _CPU = torch.device("cpu")
 
@@ -87,13 +89,14 @@ def pretrain(
     labelled: NDArray[np.int64],
     judge: Callable[[Method], Judgement],
     place: Place,
-    folder: Path | None = None,
+    folder: Folder | Path | None = None,
 ) -> Iterator[Epoch]:
     """Train `plan.method` on the pool and yield each epoch.
 
     `labelled` are the places in `dataset.pixels` whose labels a method that reads labels may see. `judge` scores
-    the method after each epoch, on rank 0. In `folder`, where given, are kept the state after the last epoch, the
-    encoder after the best one, and the figures of all. Raises DivergedError when the loss is not finite.
+    the method after each epoch, on rank 0. In `folder`, where given, are kept the state after the last two epochs, the
+    encoder after the best one, and the figures of all. Raises DivergedError when the loss is not finite, StorageError
+    where the folder fails.
     """
     method = build(plan, dataset).to(place.device)
     pool = Pool(dataset, labelled, place.device, labelled_only=method.reads_labels)
@@ -101,11 +104,11 @@ def pretrain(
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     history: list[Epoch] = []
-    if folder is not None:
-        history = checkpoints.restore(folder, method, optimizer)
+    kept = None if folder is None else Folder.of(folder)
+    if kept is not None:
+        history += _restore(kept, method, optimizer, plan, place)
         yield from history
     parallel: nn.Module = DistributedDataParallel(method) if place.world > 1 and method.trains else method
-    best = max((epoch.objective for epoch in history), default=-1.0)
     for number in range(len(history), plan.epochs):
         started = time.perf_counter()
         terms, images_seen = (
@@ -124,13 +127,30 @@ def pretrain(
             numbers=judged.numbers,
         )
         history.append(epoch)
-        if folder is not None and place.rank == 0:
-            if judged.objective > best:
-                checkpoints.save_encoder(folder, method.encoder, plan)
-            checkpoints.save_figures(folder, number + 1, judged.figures)
-            checkpoints.save(folder, method, optimizer, history)
-        best = max(best, judged.objective)
+        if kept is not None and place.rank == 0:
+            if checkpoints.best_epoch(history) == epoch.epoch:
+                checkpoints.save_encoder(kept, method.encoder, plan, epoch.epoch)
+            save_figures(kept / checkpoints.FIGURES, epoch.epoch, judged.figures, plan.seed)
+            checkpoints.save(kept, method, optimizer, history, plan)
         yield epoch
+
+
+def _restore(
+    folder: Folder, method: Method, optimizer: torch.optim.Optimizer, plan: Plan, place: Place
+) -> tuple[Epoch, ...]:
+    """Go back to the newest state that is sound wherever a worker reads it; the epochs that were finished."""
+    found = checkpoints.newest(folder, method, optimizer, plan, plan.epochs)
+    while place.world > 1:
+        ends = torch.tensor([len(found.history), -len(found.history)], device=place.device)
+        dist.all_reduce(ends, dist.ReduceOp.MIN)
+        least, most = ends[0].item(), -ends[1].item()
+        if least == most:
+            break
+        found = checkpoints.newest(folder, method, optimizer, plan, int(least))
+    checkpoints.restore(found, method, optimizer)
+    if place.rank == 0:
+        checkpoints.record_damage(folder, found)
+    return found.history
 
 
 class Pool:

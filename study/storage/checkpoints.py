@@ -1,34 +1,65 @@
-"""Checkpoints: safetensors for tensors, JSON for the rest; each written whole, then renamed. Nothing is unpickled."""
+"""Checkpoints of a pretraining: its state after the last two epochs, and its encoder after the best one.
+
+A file is named for its epoch and never changes. So a worker that was given up, and still writes from a machine that was
+cut off, spoils nothing that came after; and a damaged file is passed over for the one before.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
-from collections.abc import Mapping
-from pathlib import Path
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from methods.inspection import Figure, Grid, Matrix
 from study.records import Epoch
+from study.storage.folder import Folder
+from study.storage.tensors import DamagedError, pack, unpack
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 CHECKPOINTS, BEST = "checkpoints", "best"  # folders: of a study's checkpoints, and there of the best trial
 REPEAT = "repeat-"  # and of the best trial's settings with other seeds: repeat-1, repeat-2 ...
-STATE = "state.safetensors"
-ENCODER = "encoder.safetensors"
-FIGURES = "figures"
+FIGURES = "figures"  # folder, beside an encoder
+_STATE, _ENCODER, _DAMAGED = "state-{:03d}.safetensors", "encoder-{:03d}.safetensors", "state-{:03d}.damaged"
+_NAME = re.compile(r"(state|encoder)-(\d{3,})\.safetensors")
 
 
-def save(folder: Path, method: nn.Module, optimizer: torch.optim.Optimizer, history: list[Epoch]) -> None:
-    """Write everything that training needs to go on after the last epoch of `history`."""
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A state as it was found, and what was passed over because it is damaged, one line each."""
+
+    history: tuple[Epoch, ...] = ()  # the epochs that were finished; empty where nothing was found
+    weights: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+    moments: Mapping[int, Mapping[str, Any]] = dataclasses.field(default_factory=dict)  # by parameter
+    damaged: Mapping[int, str] = dataclasses.field(default_factory=dict)  # by epoch
+
+
+def best_epoch(history: Sequence[Epoch]) -> int | None:
+    """The first epoch whose objective no other exceeds; None where none is a number."""
+    best: Epoch | None = None
+    for epoch in history:
+        if epoch.objective > (best.objective if best else -1.0):
+            best = epoch
+    return best.epoch if best else None
+
+
+def save(
+    folder: Folder,
+    method: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    history: Sequence[Epoch],
+    plan: DataclassInstance,
+) -> None:
+    """Write everything that training needs to go on after the last epoch of `history`; forget what is two epochs old.
+
+    The encoder of the best epoch must be there: `save_encoder`.
+    """
     tensors = {f"method.{name}": value for name, value in method.state_dict().items()}
     scalars: dict[str, Any] = {}
     for index, state in optimizer.state_dict()["state"].items():
@@ -40,97 +71,149 @@ def save(folder: Path, method: nn.Module, optimizer: torch.optim.Optimizer, hist
     about = {
         "history": json.dumps([dataclasses.asdict(epoch) for epoch in history]),
         "optimizer": json.dumps(scalars),
+        "about": _text(plan),
     }
-    _write(folder / STATE, tensors, about)
+    last = len(history)
+    folder.write(_STATE.format(last), pack(tensors, about))
+    wanted = {best_epoch(history), best_epoch(history[:-1])}
+    for kind, epoch, name in _files(folder):
+        if (kind == "state" and epoch < last - 1) or (kind == "encoder" and epoch < last and epoch not in wanted):
+            folder.remove(name)
 
 
-def restore(folder: Path, method: nn.Module, optimizer: torch.optim.Optimizer) -> list[Epoch]:
-    """Load what `save` wrote, if anything, into `method` and `optimizer`; return the epochs that were finished."""
-    path = folder / STATE
-    if not path.exists():
-        return []
-    tensors, about = _read(path)
-    weights = {name.removeprefix("method."): value for name, value in tensors.items() if name.startswith("method.")}
-    method.load_state_dict(weights)
+def newest(
+    folder: Folder,
+    method: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    plan: DataclassInstance,
+    most: int,
+) -> Snapshot:
+    """The newest sound state of this very plan, after at most `most` epochs; an empty one where there is none."""
+    damaged: dict[int, str] = {}
+    states = {epoch: name for kind, epoch, name in _files(folder) if kind == "state" and epoch <= most}
+    for epoch, name in sorted(states.items(), reverse=True):
+        try:
+            found = _snapshot(folder, name, method, optimizer, plan)
+            if len(found.history) != epoch:
+                raise DamagedError(f"it is that of epoch {len(found.history)}")
+            return dataclasses.replace(found, damaged=damaged)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # a DamagedError, or another code's state
+            damaged[epoch] = damaged_line(folder / name, error)
+        except FileNotFoundError:  # a worker that was given up has just gone on
+            continue
+    return Snapshot(damaged=damaged)
+
+
+def restore(snapshot: Snapshot, method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Load a state that `newest` found for them."""
+    if not snapshot.history:
+        return
+    method.load_state_dict(snapshot.weights)
     parameters = [weight for group in optimizer.param_groups for weight in group["params"]]
-    state: dict[int, dict[str, Any]] = {}
+    state = {
+        # Fused optimizers walk memory: a moment must lie in memory as its weight does.
+        index: {
+            name: torch.empty_like(parameters[index]).copy_(value)
+            if isinstance(value, Tensor) and value.shape == parameters[index].shape
+            else value
+            for name, value in moments.items()
+        }
+        for index, moments in snapshot.moments.items()
+    }
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def record_damage(folder: Folder, snapshot: Snapshot) -> None:
+    """Write down what was passed over, for `damage`; the file itself is written again by and by."""
+    for epoch, line in snapshot.damaged.items():
+        folder.write(_DAMAGED.format(epoch), line.encode())
+
+
+def damage(folder: Folder) -> list[str]:
+    """What is damaged among the checkpoints of a trial, or was when they were last read: one line each."""
+    lines: list[str] = []
+    for name in folder.names():
+        if name.endswith(".damaged"):
+            lines.append(folder.read(name).decode())
+    for _, _, name in _files(folder):
+        try:
+            unpack(folder.read(name))
+        except DamagedError as error:
+            lines.append(damaged_line(folder / name, error))
+    return sorted(set(lines))
+
+
+def save_encoder(folder: Folder, encoder: nn.Module, plan: DataclassInstance, epoch: int) -> None:
+    """Write the weights and buffers of an encoder after an epoch, with the plan that built it."""
+    folder.write(_ENCODER.format(epoch), pack(encoder.state_dict(), {"about": _text(plan)}))
+
+
+def read_encoder(folder: Folder, history: Sequence[Epoch]) -> bytes:
+    """The file of the encoder of the best epoch of `history`. Raises ValueError where it is damaged or missing."""
+    name = _ENCODER.format(best_epoch(history) or 0)
+    try:
+        content = folder.read(name)
+        unpack(content)
+    except (FileNotFoundError, DamagedError) as error:
+        raise ValueError(f"{damaged_line(folder / name, error)}; run again with --resume") from error
+    return content
+
+
+def damaged_line(file: Folder, error: Exception) -> str:
+    """What is told of a damaged file."""
+    return f"{file} is damaged ({' '.join(str(error).split())})"
+
+
+def _snapshot(
+    folder: Folder, name: str, method: nn.Module, optimizer: torch.optim.Optimizer, plan: DataclassInstance
+) -> Snapshot:
+    """A state that fits all of them, and whose best encoder is there. Raises DamagedError."""
+    tensors, about = unpack(folder.read(name))
+    _check_plan(about, plan)
+    weights = {name.removeprefix("method."): value for name, value in tensors.items() if name.startswith("method.")}
+    if _shapes(weights) != _shapes(method.state_dict()):
+        raise DamagedError("it is of another architecture")
+    moments: dict[int, dict[str, Any]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):
             _, index, key = name.split(".", 2)
-            weight = parameters[int(index)]
-            # Fused optimizers walk memory: a moment must lie in memory as its weight does.
-            aligned = torch.empty_like(weight).copy_(value) if value.shape == weight.shape else value
-            state.setdefault(int(index), {})[key] = aligned
+            moments.setdefault(int(index), {})[key] = value
     for name, scalar in json.loads(about["optimizer"]).items():
         index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = scalar
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return [Epoch(**epoch) for epoch in json.loads(about["history"])]
+        moments.setdefault(int(index), {})[key] = scalar
+    parameters = dict(enumerate(weight for group in optimizer.param_groups for weight in group["params"]))
+    for place, values in moments.items():
+        shapes = {value.shape for value in values.values() if isinstance(value, Tensor) and value.dim()}
+        if place not in parameters or shapes - {parameters[place].shape}:
+            raise DamagedError("it is of another optimizer")
+    history = tuple(Epoch(**epoch) for epoch in json.loads(about["history"]))
+    best = best_epoch(history)
+    if best is not None:
+        _check_encoder(folder, _ENCODER.format(best), plan)
+    return Snapshot(history, weights, moments)
 
 
-def save_encoder(folder: Path, encoder: nn.Module, about: DataclassInstance) -> None:
-    """Write an encoder's weights and buffers, with what built it."""
-    _write(folder / ENCODER, encoder.state_dict(), {"about": json.dumps(dataclasses.asdict(about))})
+def _check_encoder(folder: Folder, name: str, plan: DataclassInstance) -> None:
+    try:
+        _check_plan(unpack(folder.read(name))[1], plan)
+    except (FileNotFoundError, DamagedError) as error:
+        raise DamagedError(f"its {name}: {error}") from error
 
 
-def load_encoder(folder: Path, encoder: nn.Module) -> None:
-    """Load what `save_encoder` wrote into an encoder of the same architecture."""
-    tensors, _ = _read(folder / ENCODER)
-    encoder.load_state_dict(tensors)
+def _check_plan(about: Mapping[str, str], plan: DataclassInstance) -> None:
+    if about.get("about") != _text(plan):
+        raise DamagedError("it is of another plan")
 
 
-def save_figures(folder: Path, epoch: int, figures: Mapping[str, Figure]) -> None:
-    """Write what a method showed after an epoch: images as bytes, counts as they are."""
-    if not figures:
-        return
-    tensors: dict[str, Tensor] = {}
-    about: list[dict[str, Any]] = []
-    for number, (title, figure) in enumerate(figures.items()):
-        if isinstance(figure, Grid):
-            for row, images in enumerate(figure.rows.values()):
-                tensors[f"{number}.{row}"] = (images.clamp(0, 1) * 255).round().byte()
-            about.append({"title": title, "rows": list(figure.rows), "over_epochs": figure.over_epochs})
-        else:
-            tensors[f"{number}"] = figure.counts
-            about.append({"title": title, "rows": figure.rows, "columns": figure.columns})
-    _write(folder / FIGURES / f"{epoch:03d}.safetensors", tensors, {"about": json.dumps(about)})
+def _text(plan: DataclassInstance) -> str:
+    return json.dumps(dataclasses.asdict(plan))
 
 
-def read_figures(folder: Path) -> dict[int, dict[str, Figure]]:
-    """What `save_figures` wrote, by epoch."""
-    found: dict[int, dict[str, Figure]] = {}
-    for path in sorted((folder / FIGURES).glob("*.safetensors")):
-        tensors, about = _read(path)
-        found[int(path.stem)] = {
-            each["title"]: Matrix(tensors[f"{number}"], tuple(each["rows"]), tuple(each["columns"]))
-            if "columns" in each
-            else Grid(
-                {name: tensors[f"{number}.{row}"].float() / 255 for row, name in enumerate(each["rows"])},
-                each["over_epochs"],
-            )
-            for number, each in enumerate(json.loads(about["about"]))
-        }
-    return found
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in tensors.items()}
 
 
-def move_best(source: Path, destination: Path) -> None:
-    """Make the encoder and the figures in folder `source` those in folder `destination`."""
-    destination.mkdir(parents=True, exist_ok=True)
-    (source / ENCODER).replace(destination / ENCODER)
-    shutil.rmtree(destination / FIGURES, ignore_errors=True)
-    if (source / FIGURES).exists():
-        (source / FIGURES).replace(destination / FIGURES)
-
-
-def _write(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    # safetensors wants plain row-major tensors; the memory format comes back when they are copied into the module.
-    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary, about)
-    temporary.replace(path)
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    with safe_open(path, "pt") as file:
-        names = file.keys()  # an opened file is no mapping
-        return {name: file.get_tensor(name) for name in names}, file.metadata()
+def _files(folder: Folder) -> list[tuple[str, int, str]]:
+    """Kind, epoch and name of the states and encoders of a folder."""
+    found = [(_NAME.fullmatch(name), name) for name in folder.names()]
+    return [(match[1], int(match[2]), name) for match, name in found if match]

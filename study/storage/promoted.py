@@ -1,0 +1,57 @@
+"""The encoder that is kept of a finished pretraining, with its figures: checkpoints/best and checkpoints/repeat-N."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from torch import nn
+
+from methods.inspection import Figure
+from study.records import Epoch
+from study.storage import figures
+from study.storage.checkpoints import FIGURES, damaged_line, read_encoder
+from study.storage.folder import Folder
+from study.storage.tensors import DamagedError, unpack
+
+ENCODER = "encoder.safetensors"
+
+
+def promote(source: Folder, destination: Folder, history: Sequence[Epoch]) -> None:
+    """Make the encoder of the best epoch of `history` and its figures those of `destination`; `source` stays as it is.
+
+    Killed at any point and called again, it ends the same. In between, `owner` tells whose encoder is there, and
+    `read_figures` shows no other's figures. Raises ValueError where the encoder is damaged or missing.
+    """
+    destination.write(ENCODER, read_encoder(source, history))
+    old, new = destination / FIGURES, source / FIGURES
+    shown = [name for epoch, name in figures.epochs(new).items() if epoch <= len(history)]
+    for name in shown:
+        old.write(name, new.read(name))
+    for name in figures.epochs(old).values():
+        if name not in shown:
+            old.remove(name)
+
+
+def owner(folder: Folder) -> int | None:
+    """The seed of the plan whose encoder was promoted to a folder; None where there is none that is sound."""
+    try:
+        _, about = unpack(folder.read(ENCODER))
+        return int(json.loads(about["about"])["seed"])
+    except (FileNotFoundError, DamagedError):
+        return None
+
+
+def load_encoder(folder: Folder, encoder: nn.Module) -> None:
+    """Load a promoted encoder into one of the same architecture. Raises ValueError where it is damaged."""
+    try:
+        tensors, _ = unpack(folder.read(ENCODER))
+    except DamagedError as error:
+        raise ValueError(f"{damaged_line(folder / ENCODER, error)}; remove it and run again with --resume") from error
+    encoder.load_state_dict(tensors)
+
+
+def read_figures(folder: Folder) -> dict[int, dict[str, Figure]]:
+    """What the method of a promoted encoder showed, by epoch."""
+    seed = owner(folder)
+    return {} if seed is None else figures.read_figures(folder / FIGURES, seed)
