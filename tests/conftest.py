@@ -12,6 +12,7 @@ import torch
 from study.cluster.runtime import joined
 from study.data.dataset import Dataset, prepare
 from study.data.sources import open_source
+from tests.object_store import KEYS, Store, running_store
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,3 +39,13 @@ def cluster() -> Iterator[None]:
     """One Ray for all tests that need one, with more CPUs than the machine may have."""
     with joined(None, cpus=6):
         yield
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[Store]:
+    """One object store for all tests that need one."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in KEYS.items():
+            patch.setenv(name, value)
+        with running_store() as store:
+            yield store

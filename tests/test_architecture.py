@@ -30,7 +30,7 @@ KEPT_TO = {
     "ray": {f"cluster.{name}" for name in ("runtime", "mailbox", "trial_actor", "worker", "lanes", "search")},
     "optuna": {"cluster.search", "analysis.importance"},
     "mlflow": {"tracking.store"},
-    "pyarrow": {"storage.tables", "data.parquet_images"},
+    "pyarrow": {"storage.tables", "storage.remote", "data.parquet_images"},
     "pandas": {
         *("storage.tables", "analysis.statistics", "analysis.savings", "analysis.contests", "analysis.optimism"),
         *("reporting.compared", "reporting.comparison_table", "reporting.study_page", "reporting.labels_section"),

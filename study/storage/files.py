@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from study.records import Epoch, Fit, Started, Status, Study, Trial
+from study.storage.folder import Folder
 
 STUDY = "study.json"
 
@@ -20,14 +20,11 @@ class StorageError(OSError):
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader, or a crash, finds the old one or the new one and never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())  # otherwise a power cut may leave the new name on an empty file
-    temporary.replace(path)
+    """Write a file so that a reader, or a crash, finds the old one or the new one and never a part.
+
+    Raises StorageError where the disk is full, cannot be written to, or fails.
+    """
+    Folder.of(path.parent).write(path.name, content.encode() if isinstance(content, str) else content)
 
 
 def write_study(folder: Path, study: Study, environment: Mapping[str, Any]) -> None:
