@@ -35,6 +35,7 @@ from study.learning.pretrain import Plan, build
 from study.options import Options, parse
 from study.records import Study
 from study.storage.files import STUDY, read_study
+from study.storage.folder import Folder, StorageError
 from study.terminal.display import Display
 from study.tracking.uri import check_uri
 from study.workflow import NoTrialError, Workplace, run_study
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if folder.exists() and not any(folder.iterdir()):
                 folder.rmdir()
         refuse(str(error))
-    except (ClusterError, CurveError, LaneError, NoTrialError) as error:
+    except (ClusterError, CurveError, LaneError, NoTrialError, StorageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -150,7 +151,8 @@ def _check_folders(options: Options, names: Sequence[str]) -> None:
         raise ValueError(f"{existing} is no folder that can be written to: choose another with --results")
     for name in names:
         folder = options.results / name
-        if folder.exists() and not (options.resume or options.overwrite):
+        # A study that was killed while it began has left nothing but a part of a file.
+        if not (options.resume or options.overwrite) and Folder.of(folder).names():
             raise ValueError(f"{folder} exists: --resume goes on with it, --overwrite deletes it, --name names another")
 
 

@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import shlex
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 
-import torch
-
 from methods.space import Value
+from study import keeping
 from study.analysis.statistics import Mean, means
 from study.cluster.curve import draw_curve
 from study.cluster.lanes import Lanes
-from study.cluster.mailbox import Job
+from study.cluster.messages import Job
+from study.cluster.proposals import Watch, trial_seed
 from study.cluster.repeats import repeat_best
-from study.cluster.search import Watch, search, trial_seed
+from study.cluster.search import search
 from study.cluster.uses import UsesError, find_uses
 from study.data.dataset import Dataset
+from study.environment import environment
 from study.learning.jobs import Images, Pretraining, run_pretraining
 from study.learning.pretrain import Plan
 from study.records import Epoch, Fit, Started, Study, Trial, best_trial
 from study.report import write_study_report
 from study.storage import files
-from study.storage.checkpoints import BEST, CHECKPOINTS, REPEAT
+from study.storage.checkpoints import BEST
 from study.storage.folder import Folder
 from study.storage.projector import write_projector
-from study.storage.promoted import promote
 from study.storage.tables import curves_frame, write_tables, write_uses_table
 from study.storage.uses import Uses, read_uses, write_uses
 from study.terminal.display import Display
@@ -66,7 +61,7 @@ def run_study(study: Study, place: Workplace) -> None:
     folder = place.results / study.name
     trials = {trial.number: trial for trial in files.read_trials(folder)}
     resumed = (folder / files.STUDY).exists()
-    files.write_study(folder, study, _environment(place.command))
+    files.write_study(folder, study, environment(folder, place.command))
     images = Images(place.dataset.folder.resolve(), study.seed, study.pool_limit)
     limit, length = study.trials, study.budget_seconds
     with (
@@ -75,6 +70,8 @@ def run_study(study: Study, place: Workplace) -> None:
         ) as display,
         Tracker(place.tracking_uri, study, resume=resumed) as tracker,
     ):
+        for line in keeping.tidy(study, folder, list(trials.values())):
+            display.note(line)
         for trial in trials.values():
             tracker.finish_trial(trial)
             display.finished(trial)
@@ -85,7 +82,7 @@ def run_study(study: Study, place: Workplace) -> None:
             raise NoTrialError(f"no trial of {study.name} finished: {'; '.join(reasons) or 'too short a budget'}")
         if study.repeats > 1:
             display.phase(f"{study.name}: repeats")
-        encoders = repeat_best(study, images, place.lanes, best, _kept(folder), display.note)
+        encoders = repeat_best(study, images, place.lanes, best, keeping.checkpoints_of(folder), display.note)
         fits = _curve(study, place, images, folder, best, encoders, display)
         uses = _uses(study, place, images, folder, best, display)
         display.phase("writing tables and report")
@@ -121,7 +118,7 @@ def _search(
     display: Display,
 ) -> None:
     """Run the trials that are missing; `trials` grows by each that finishes."""
-    kept = _kept(folder)
+    kept = keeping.checkpoints_of(folder)
 
     def started(trial: Started) -> None:
         files.write_started(folder, trial)
@@ -133,14 +130,8 @@ def _search(
 
     def finished(trial: Trial) -> None:
         trials[trial.number] = trial
-        if best_trial(list(trials.values())) is trial:
-            promote(kept / f"{trial.number:03d}", kept / BEST, trial.history)
-            for name in kept.names():
-                if name.startswith(REPEAT):  # those of the former best
-                    (kept / name).remove_all()
-        files.write_trial(folder, trial)
-        files.remove_started(folder, trial.number)
-        (kept / f"{trial.number:03d}").remove_all()
+        if problem := keeping.keep(folder, trial, best=best_trial(list(trials.values())) is trial):
+            display.note(problem)
         tracker.finish_trial(trial)
         display.finished(trial)
 
@@ -154,11 +145,6 @@ def _search(
         Watch(started, epoch, finished),
         place.scratch / study.name,
     )
-
-
-def _kept(folder: Path) -> Folder:
-    """Where the checkpoints of a study lie, for workers too."""
-    return Folder.of((folder / CHECKPOINTS).resolve())
 
 
 def _pretraining(study: Study, images: Images, kept: Folder, number: int, params: dict[str, Value]) -> Job:
@@ -199,7 +185,7 @@ def _uses(study: Study, place: Workplace, images: Images, folder: Path, best: Tr
     if study.validation == "within-budget":  # they choose penalties and neighbours on held-out labels
         return None
     display.phase(f"{study.name}: other uses of the features")
-    encoder = _kept(folder) / BEST
+    encoder = keeping.checkpoints_of(folder) / BEST
     try:
         uses = find_uses(study, images, place.dataset, place.lanes, best, encoder)
     except UsesError as error:  # the curve is there and is worth its report
@@ -208,32 +194,3 @@ def _uses(study: Study, place: Workplace, images: Images, folder: Path, best: Tr
     write_uses(folder, uses)
     write_projector(folder, uses, study.classes)
     return uses
-
-
-def _environment(command: Sequence[str]) -> dict[str, object]:
-    """What else a reader needs to repeat the study."""
-    packages = ("torch", "torchvision", "ray", "optuna", "mlflow", "scikit-learn", "numpy", "pandas", "pyarrow")
-    return {
-        "command": [public_uri(word) for word in command],
-        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "git_revision": _git_revision(),
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in packages},
-        "hardware": {
-            "cpus": len(os.sched_getaffinity(0)),
-            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-            "machine": platform.machine(),
-            "system": platform.system(),
-        },
-    }
-
-
-def _git_revision() -> str | None:
-    """The commit of this checkout, or None outside one."""
-    here = Path(__file__).parent
-    asked = subprocess.run(
-        ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return asked.stdout.strip() or None

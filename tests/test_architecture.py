@@ -22,13 +22,14 @@ ROOMS = (
     {"reporting", "report"},
     {"tracking", "terminal"},
     {"cluster"},
-    {"options", "workflow", "run"},
+    {"environment", "keeping", "options", "workflow", "run"},
 )
 
 # Third-party packages that only some modules of `study` may import, and `methods` never.
 KEPT_TO = {
-    "ray": {f"cluster.{name}" for name in ("runtime", "mailbox", "trial_actor", "worker", "lanes", "search")},
-    "optuna": {"cluster.search", "analysis.importance"},
+    "ray": {f"cluster.{name}" for name in ("runtime", "messages", "mailbox", "trial_actor", "worker", "lanes")}
+    | {"cluster.proposals", "cluster.search"},
+    "optuna": {"cluster.search", "cluster.proposals", "analysis.importance"},
     "mlflow": {"tracking.store"},
     "pyarrow": {"storage.tables", "storage.remote", "data.parquet_images"},
     "pandas": {

@@ -14,9 +14,9 @@ from torch import distributed as dist
 
 from study.cluster.lanes import Lanes
 from study.cluster.layout import Layout
-from study.cluster.mailbox import Failure, Job
+from study.cluster.messages import Failure, Job
 from study.learning.pretrain import DivergedError, Place
-from study.storage.files import StorageError
+from study.storage.folder import StorageError
 
 
 def counting(last: int, place: Place) -> Iterator[int]:

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Iterator
 from typing import TypeVar
 
-from study.cluster.mailbox import Failure, Job, Letter, Mailbox
+from study.cluster.mailbox import Mailbox
+from study.cluster.messages import Failure, Job, Letter
 from study.learning.pretrain import Place
 
 T = TypeVar("T")

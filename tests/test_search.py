@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
@@ -16,12 +17,15 @@ from optuna.trial import TrialState
 
 from methods import METHODS
 from methods.space import Value, defaults
-from study.cluster.mailbox import Failure, Job, Lane, Letter
-from study.cluster.search import Proposals, Watch, asha
+from study.cluster.lanes import LaneError
+from study.cluster.mailbox import Lane
+from study.cluster.messages import Failure, Job, Letter
+from study.cluster.proposals import Proposals, Watch
+from study.cluster.search import asha
 from study.cluster.trial_actor import TrialOnLane
 from study.learning.pretrain import Place
-from study.records import Epoch, Started, Status, Trial
-from study.storage.files import StorageError
+from study.records import Epoch, Started, Status, Study, Trial
+from study.storage.folder import StorageError
 from tests import made_up
 
 STUDY = replace(made_up.study(), method="rotnet", trials=6, epochs=4, budget_seconds=None)
@@ -44,13 +48,15 @@ def proposed(config: dict[str, Any]) -> tuple[int, dict[str, Value]]:
 class Book:
     """Plays Ray Tune to Proposals and keeps what they say."""
 
-    def __init__(self, finished: list[Trial] | None = None, unfinished: list[Started] | None = None) -> None:
+    def __init__(
+        self, finished: list[Trial] | None = None, unfinished: list[Started] | None = None, study: Study = STUDY
+    ) -> None:
         self.started: list[Started] = []
         self.epochs: list[tuple[int, int, Epoch]] = []
         self.finished: list[Trial] = []
         watch = Watch(self.started.append, lambda *epoch: self.epochs.append(epoch), self.finished.append)
         self.alive = [Lane(0, "first"), Lane(1, "second")]
-        self.proposals = Proposals(STUDY, _job, lambda: self.alive, finished or [], unfinished or [], watch)
+        self.proposals = Proposals(study, _job, lambda: self.alive, finished or [], unfinished or [], watch)
 
     def optuna(self) -> list[optuna.trial.FrozenTrial]:
         return self.proposals._optuna.trials
@@ -223,12 +229,36 @@ def test_a_resumed_search_prunes_as_if_it_had_never_stopped() -> None:
 
 
 def test_trials_cut_short_by_the_time_budget_are_accounted_for() -> None:
-    book = Book()
+    book = Book(study=replace(STUDY, trials=None, budget_seconds=0.2))
     book.proposals.suggest("a")
     book.proposals.on_trial_result("a", result(1, 0.4))
     book.proposals.suggest("b")  # not one epoch
+    time.sleep(0.3)
     book.proposals.close()
     assert [(trial.number, trial.status) for trial in book.finished] == [(0, "pruned")]
+
+
+def test_trials_that_something_else_cut_short_are_not_accounted_for() -> None:
+    book = Book()
+    book.proposals.suggest("a")
+    book.proposals.on_trial_result("a", result(1, 0.4))
+    with pytest.raises(LaneError, match="1 trials under way"):
+        book.proposals.close()
+    assert book.finished == []
+
+
+def test_what_goes_wrong_while_a_trial_is_recorded_is_kept_for_whoever_can_end_the_search() -> None:
+    """Ray Tune logs what its searcher raises, and goes on."""
+    book = Book()
+    book.proposals.suggest("a")
+
+    def full(trial: Trial) -> None:
+        raise StorageError("no room")
+
+    book.proposals._watch = replace(book.proposals._watch, finished=full)
+    with pytest.raises(StorageError):
+        book.proposals.on_trial_complete("a", result(1, 0.4))
+    assert isinstance(book.proposals.trouble, StorageError)
 
 
 @pytest.mark.parametrize("name", METHODS)

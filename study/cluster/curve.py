@@ -12,7 +12,7 @@ import numpy as np
 from methods import METHODS
 from methods.method import Config
 from study.cluster.lanes import Lanes
-from study.cluster.mailbox import Failure, Job
+from study.cluster.messages import Failure, Job
 from study.learning.features import Score
 from study.learning.jobs import FROZEN, Classifier, Fitting, Images, Outcome, classifier_config, run_fitting
 from study.records import PRETRAINED, Budget, Fit, Mode, Split, Study, Trial

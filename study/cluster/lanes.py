@@ -24,10 +24,11 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.cluster.layout import Layout
-from study.cluster.mailbox import ATTEMPTS, SILENCE, Failure, Job, Lane, Mailbox
+from study.cluster.mailbox import ATTEMPTS, SILENCE, Lane, Mailbox
+from study.cluster.messages import Failure, Job
 from study.cluster.vigil import RayDiedError
 from study.cluster.worker import serve
-from study.storage.files import StorageError
+from study.storage.folder import StorageError
 
 HANG_AFTER = 1800.0  # seconds without progress after which a worker is ended
 LOSSES = 5  # how often a job may lose its lane before it counts as failed

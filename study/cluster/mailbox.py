@@ -9,57 +9,17 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import ray
 from ray import cloudpickle
 
-if TYPE_CHECKING:
-    from study.learning.pretrain import Place
-
-    Work = Callable[[Any, Place], Iterator[Any]]
+from study.cluster.messages import Failure, Letter
 
 ATTEMPTS = 3  # how often a job may lose its workers before it counts as failed
 HANGS = 2  # how often it may hang before it counts as failed: each costs the whole time limit
 SILENCE = 60.0  # seconds without a sign of life after which a lane counts as lost: a restart of its workers takes ten
-
-# Whose fault a failure is. The job's own is its result; a lost lane's job is for another lane; where nothing can be
-# written any more, no job can be run.
-Fault = Literal["job", "lane", "storage"]
-
-
-def sealed(content: object) -> bytes:
-    """Pickle what travels; functions and classes of a script's own __main__ too."""
-    letter: bytes = cloudpickle.dumps(content)
-    return letter
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a lane runs: `work(argument, place)` on every worker."""
-
-    name: str  # one name, one run: starting a name again replays its items
-    work: Work
-    argument: Any
-
-    def sealed(self) -> Letter:
-        """The job as it travels."""
-        return Letter(self.name, sealed(self))
-
-
-@dataclass(frozen=True)
-class Letter:
-    """A job on its way, which only a worker opens."""
-
-    name: str
-    content: bytes
-
-    def open(self) -> Job:
-        """The job."""
-        job: Job = cloudpickle.loads(self.content)
-        return job
 
 
 @functools.lru_cache
@@ -91,15 +51,6 @@ class Lane:
     def stop(self, name: str) -> None:
         """End a job before its next item; the lane is free."""
         ray.get(self.mailbox.stop.remote(name))
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a job ended without its last item: one line, and the traceback for a bug report."""
-
-    reason: str
-    detail: str
-    fault: Fault = "job"
 
 
 _REPLACED = Failure("the job was replaced by another", "", "lane")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 
-from study.cluster.curve import repeats
+from study.cluster.curve import CurveError, repeats
 from study.cluster.lanes import Lanes
-from study.cluster.mailbox import Failure, Job
-from study.cluster.search import trial_seed
+from study.cluster.messages import Failure, Job
+from study.cluster.proposals import trial_seed
 from study.learning.jobs import Images, Pretraining, run_pretraining
 from study.learning.pretrain import Plan
 from study.records import Epoch, Study, Trial
@@ -24,16 +24,18 @@ def repeat_best(
     """Pretrain the repeats that are missing below `kept`; the folders of all encoders by repeat, 0 the trial's own.
 
     A repeat runs for as many epochs as the trial did, and its encoder too is that of its best epoch. One that fails is
-    left out, and `note` hears why: settings that diverge with another seed are a result.
+    left out, and `note` hears why: settings that diverge with another seed are a result. The trial's own is made again
+    where it was lost or damaged; raises CurveError where that fails.
     """
     encoders = {number: kept / f"{REPEAT}{number}" if number else kept / BEST for number in repeats(study)}
     jobs = []
     numbers = {}
     for number, folder in encoders.items():
-        seed = derive(trial_seed(study, best.number), "repeat", number)
-        if number and owner(folder) != seed:
+        own = trial_seed(study, best.number)
+        seed = derive(own, "repeat", number) if number else own
+        if owner(folder) != seed:
             plan = Plan(study.method, study.encoder, best.params, study.epochs, study.epoch_images, seed, study.tap)
-            running = kept / f"{REPEAT}{number}-running"
+            running = kept / (f"{REPEAT}{number}-running" if number else f"{best.number:03d}")
             budget = study.objective_budget
             argument = Pretraining(images, plan, budget, study.draws, running, study.validation, best.epochs)
             jobs.append(Job(f"{study.name}-{best.number:03d}-{REPEAT}{number}", run_pretraining, argument))
@@ -42,6 +44,8 @@ def repeat_best(
     for job, answer in lanes.run(jobs):
         number = numbers[job.name]
         if isinstance(answer, Failure):
+            if number == 0:
+                raise CurveError(f"trial {best.number}, the best, could not be pretrained again: {answer.reason}")
             note(f"repeat {number} is left out: {answer.reason}")
             del encoders[number]
             continue

@@ -13,7 +13,7 @@ import ray
 import torch
 
 from study.cluster.layout import Node
-from study.cluster.vigil import RayDiedError, end_orphans, mark, vigil
+from study.cluster.vigil import RayDiedError, children, end_orphans, mark, opens, vigil
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -63,7 +63,7 @@ def joined(address: str | None, cpus: int | None = None) -> Iterator[list[Node]]
             raise ValueError(f"no Ray cluster answers at --address {address}: {error}") from error
     leave: Callable[[], object] = ray.shutdown
     try:
-        with vigil(_doors()):
+        with vigil(_signs(address)):
             yield nodes()
     except RayDiedError:
         leave = partial(end_orphans, ours=True)  # what is left of Ray would go on, and its own end would wait for it
@@ -78,13 +78,17 @@ def nodes() -> list[Node]:
     return [Node(each.get("CPU", 0.0), each.get("GPU", 0.0)) for each in resources]
 
 
-def _doors() -> list[tuple[str, int]]:
-    """Where Ray's head and this node's raylet listen."""
+def _signs(address: str | None) -> dict[str, Callable[[], bool]]:
+    """What tells that Ray lives. Of its own processes this one knows; a cluster is asked."""
+    if address is None:
+        return {name: lives for name, lives in children().items() if name in ("raylet", "gcs_server")}
     context = ray.get_runtime_context()
     host, _, port = context.gcs_address.rpartition(":")
     here = context.get_node_id()
-    raylets = [(node["NodeManagerAddress"], node["NodeManagerPort"]) for node in ray.nodes() if node["NodeID"] == here]
-    return [(host, int(port)), *raylets]
+    return {
+        "head": partial(opens, host, int(port)),
+        "node here": lambda: any(node["Alive"] for node in ray.nodes() if node["NodeID"] == here),
+    }
 
 
 def _start(cpus: int, gpus: int) -> None:

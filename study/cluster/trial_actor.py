@@ -6,7 +6,8 @@ from typing import Any
 
 from ray import tune
 
-from study.cluster.mailbox import Failure, Lane, Letter
+from study.cluster.mailbox import Lane
+from study.cluster.messages import Failure, Letter
 
 
 class TrialOnLane(tune.Trainable):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from study.cluster.lanes import Lanes
-from study.cluster.mailbox import Failure, Job
+from study.cluster.messages import Failure, Job
 from study.data.dataset import Dataset
 from study.learning.jobs import Images, Using, classifier_config, run_using
 from study.learning.uses import Found

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
-_LOOK = 2.0  # seconds between two knocks
-_REFUSALS = 3  # knocks in a row that nobody answers, after which Ray counts as dead
-_MARK = "STUDY_DRIVER"  # in the environment of every process that a study starts: PID-STARTED of its driver
+_LOOK = 2.0  # seconds between two looks
+_MISSES = 3  # looks in a row without a sign of life, after which Ray counts as dead
+_MARK = "STUDY_DRIVER"  # in the environment of every process that a study starts: PID-STARTED-NAMESPACE of its driver
+_NAMESPACE = str(Path("/proc/self/ns/pid").stat().st_ino) if sys.platform == "linux" else ""  # where its PID means it
 
 
 class RayDiedError(BaseException):
@@ -22,24 +25,24 @@ class RayDiedError(BaseException):
 
 
 @contextmanager
-def vigil(doors: Sequence[tuple[str, int]]) -> Iterator[None]:
-    """Raise RayDiedError in the main thread when one of Ray's `doors`, host and port, stays shut.
+def vigil(signs: Mapping[str, Callable[[], bool]]) -> Iterator[None]:
+    """Raise RayDiedError in the main thread when one of the `signs` of life, by what it tells of, stays out.
 
-    Ray would end the process a minute later, or leave calls waiting for ever.
+    Ray itself would end the process a minute later, or leave calls waiting for ever.
     """
     over = threading.Event()
-    fallen: list[str] = []
+    dead: list[str] = []
 
     def raise_it(signum: int, frame: FrameType | None) -> None:
-        raise RayDiedError(f"Ray died: nothing answers at {fallen[0]} any more")
+        raise RayDiedError(f"Ray died: its {dead[0]} is gone")
 
     def watch() -> None:
-        shut = dict.fromkeys(doors, 0)
+        missed = dict.fromkeys(signs, 0)
         while not over.wait(_LOOK):
-            for door in doors:
-                shut[door] = 0 if _opens(door) else shut[door] + 1
-                if shut[door] == _REFUSALS:
-                    fallen.append("{}:{}".format(*door))
+            for what, lives in signs.items():
+                missed[what] = 0 if lives() else missed[what] + 1
+                if missed[what] == _MISSES:
+                    dead.append(what)
                     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
                     return
 
@@ -55,17 +58,33 @@ def vigil(doors: Sequence[tuple[str, int]]) -> Iterator[None]:
         signal.signal(signal.SIGUSR1, before)
 
 
-def _opens(door: tuple[str, int]) -> bool:
+def opens(host: str, port: int) -> bool:
+    """Whether somebody listens there."""
     try:
-        socket.create_connection(door, timeout=5).close()
+        socket.create_connection((host, port), timeout=5).close()
     except OSError:
         return False
     return True
 
 
+def children() -> dict[str, Callable[[], bool]]:
+    """The processes that this one started, by their names, each with whether it still lives."""
+    found: dict[str, Callable[[], bool]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            name, fields = _stat(int(folder.name))
+            if int(fields[1]) == os.getpid():
+                found[name] = partial(_lives, int(folder.name), fields[19])
+    return found
+
+
+def _lives(pid: int, started: str) -> bool:
+    return _started(pid) == started
+
+
 def mark() -> None:
     """Have every process that this one starts from now on carry its mark."""
-    os.environ[_MARK] = f"{os.getpid()}-{_started(os.getpid())}"
+    os.environ[_MARK] = f"{os.getpid()}-{_started(os.getpid())}-{_NAMESPACE}"
 
 
 def end_orphans(ours: bool = False) -> int:
@@ -81,7 +100,9 @@ def end_orphans(ours: bool = False) -> int:
             marks = [each.partition(b"=")[2].decode() for each in variables if each.startswith(f"{_MARK}=".encode())]
             if not marks or int(folder.name) == os.getpid():
                 continue
-            driver, _, started = marks[0].partition("-")
+            driver, started, namespace = marks[0].split("-")
+            if namespace != _NAMESPACE:
+                continue
             alive = _started(int(driver)) == started
             if (int(driver) == os.getpid() and alive) if ours else not alive:
                 os.kill(int(folder.name), signal.SIGKILL)
@@ -94,7 +115,13 @@ def end_orphans(ours: bool = False) -> int:
 def _started(pid: int) -> str:
     """When a process started, in clock ticks: tells it from a later one of the same number. Empty where it is gone."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        _, fields = _stat(pid)
     except OSError:
         return ""
     return "" if fields[0] == "Z" else fields[19]
+
+
+def _stat(pid: int) -> tuple[str, list[str]]:
+    """A process's name, and what proc(5) tells of it from its state on."""
+    before, _, after = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+    return before.partition("(")[2], after.split()

@@ -13,10 +13,10 @@ import torch
 from ray.train.torch import get_device
 from torch import distributed as dist
 
-from study.cluster.mailbox import Failure, Fault, Job, sealed
+from study.cluster.messages import Failure, Fault, Job, sealed
 from study.cluster.watchdog import Watchdog
 from study.learning.pretrain import DivergedError, Place
-from study.storage.files import StorageError
+from study.storage.folder import StorageError
 
 _PATIENCE = 20.0  # seconds for the mailbox to answer a sign of life
 

@@ -13,10 +13,7 @@ from study.records import Epoch, Fit, Started, Status, Study, Trial
 from study.storage.folder import Folder
 
 STUDY = "study.json"
-
-
-class StorageError(OSError):
-    """A folder of results can no longer be written to."""
+FITS = "fits"  # folder: one file a classifier of the curve
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -101,13 +98,13 @@ def write_fits(folder: Path, fits: Iterable[Fit]) -> None:
         repeat = f"-repeat-{fit.repeat}" if fit.repeat else ""
         together.setdefault(f"{fit.mode}-{float(fit.fraction)!r}-{fit.draw}{repeat}.json", []).append(fit)
     for name, group in together.items():
-        _write_json(folder / "fits" / name, [dataclasses.asdict(fit) for fit in group])
+        _write_json(folder / FITS / name, [dataclasses.asdict(fit) for fit in group])
 
 
 def read_fits(folder: Path) -> list[Fit]:
     """The finished fits by mode, fraction, repeat, draw and split. Raises ValueError naming a damaged file."""
     fits: list[Fit] = []
-    for path in (folder / "fits").glob("*.json"):
+    for path in (folder / FITS).glob("*.json"):
         try:
             fits += [_fit(fields) for fields in json.loads(path.read_bytes())]
         except (ValueError, KeyError, TypeError, AttributeError) as error:

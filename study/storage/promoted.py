@@ -23,11 +23,12 @@ def promote(source: Folder, destination: Folder, history: Sequence[Epoch]) -> No
     Killed at any point and called again, it ends the same. In between, `owner` tells whose encoder is there, and
     `read_figures` shows no other's figures. Raises ValueError where the encoder is damaged or missing.
     """
-    destination.write(ENCODER, read_encoder(source, history))
+    encoder = read_encoder(source, history)
     old, new = destination / FIGURES, source / FIGURES
     shown = [name for epoch, name in figures.epochs(new).items() if epoch <= len(history)]
     for name in shown:
         old.write(name, new.read(name))
+    destination.write(ENCODER, encoder)  # last, for it says whose all this is
     for name in figures.epochs(old).values():
         if name not in shown:
             old.remove(name)

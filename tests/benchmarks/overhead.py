@@ -22,9 +22,10 @@ from ray.tune.search.optuna import OptunaSearch
 from methods.space import Value
 from study.cluster.lanes import Lanes
 from study.cluster.layout import fit_layout
-from study.cluster.mailbox import Job
+from study.cluster.messages import Job
+from study.cluster.proposals import Watch
 from study.cluster.runtime import joined, nodes
-from study.cluster.search import Watch, search
+from study.cluster.search import search
 from study.learning.pretrain import Place
 from study.records import Epoch
 from tests import made_up

@@ -1,0 +1,50 @@
+"""What else a reader needs to repeat a study: versions, hardware, revision, command; and which study it is."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from study.storage import files
+from study.tracking.uri import public_uri
+
+
+def environment(folder: Path, command: Sequence[str]) -> dict[str, object]:
+    """What else a reader needs to repeat the study. Its identity and its beginning are those of its first session."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    before = files.read_study(folder)[1] if (folder / files.STUDY).exists() else {}
+    packages = ("torch", "torchvision", "ray", "optuna", "mlflow", "scikit-learn", "numpy", "pandas", "pyarrow")
+    return {
+        "id": before.get("id", uuid.uuid4().hex),
+        "command": [public_uri(word) for word in command],
+        "started_at": before.get("started_at", now),
+        "resumed_at": [*before.get("resumed_at", []), *([now] if before else [])],
+        "git_revision": _git_revision(),
+        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in packages},
+        "hardware": {
+            "cpus": len(os.sched_getaffinity(0)),
+            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+            "machine": platform.machine(),
+            "system": platform.system(),
+        },
+    }
+
+
+def _git_revision() -> str | None:
+    """The commit of this checkout, or None outside one."""
+    here = Path(__file__).parent
+    asked = subprocess.run(
+        ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return asked.stdout.strip() or None

@@ -1,0 +1,58 @@
+"""What a study keeps of its trials. Each step may be cut short at any point: `tidy`, when it is resumed, ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from study.cluster.proposals import trial_seed
+from study.records import Study, Trial, best_trial
+from study.storage import files
+from study.storage.checkpoints import BEST, CHECKPOINTS, REPEAT, damage
+from study.storage.folder import Folder
+from study.storage.promoted import owner, promote
+
+
+def checkpoints_of(folder: Path) -> Folder:
+    """Where the checkpoints of a study lie, for workers too."""
+    return Folder.of((folder / CHECKPOINTS).resolve())
+
+
+def keep(folder: Path, trial: Trial, best: bool) -> str | None:
+    """Record a finished trial, with its encoder where it is the best so far. Says in a line what went wrong, if so."""
+    kept = checkpoints_of(folder)
+    if best:  # what was made with the former best's settings goes first: baselines too have its label smoothing
+        for name in kept.names():
+            if name.startswith(REPEAT):
+                (kept / name).remove_all()
+        Folder.of(folder / files.FITS).remove_all()
+    files.write_trial(folder, trial)
+    problem = _promote(kept, trial) if best else None
+    _forget(folder, kept, trial)
+    return problem
+
+
+def tidy(study: Study, folder: Path, trials: Sequence[Trial]) -> list[str]:
+    """Finish what `keep` was cut short in. Says, in lines, which checkpoints of unfinished trials are damaged."""
+    kept, lines = checkpoints_of(folder), []
+    best = best_trial(trials)
+    if best is not None and owner(kept / BEST) != trial_seed(study, best.number):
+        lines = [problem] if (problem := _promote(kept, best)) else []
+    there = {*kept.names(), *(f"{started.number:03d}" for started in files.read_started(folder))}
+    for trial in trials:
+        if f"{trial.number:03d}" in there:
+            _forget(folder, kept, trial)
+    return lines + [line for each in files.read_started(folder) for line in damage(kept / f"{each.number:03d}")]
+
+
+def _promote(kept: Folder, trial: Trial) -> str | None:
+    try:
+        promote(kept / f"{trial.number:03d}", kept / BEST, trial.history)
+    except (ValueError, FileNotFoundError) as error:
+        return f"trial {trial.number} will be pretrained once more for its encoder: {error}"
+    return None
+
+
+def _forget(folder: Path, kept: Folder, trial: Trial) -> None:
+    (kept / f"{trial.number:03d}").remove_all()
+    files.remove_started(folder, trial.number)
