@@ -69,7 +69,7 @@ class Folder:
         try:
             self._store().write(name, content)
         except OSError as error:  # also a bucket that is missing
-            raise _storage_error(self, error) from error
+            raise storage_error(self, error) from error
 
     def names(self) -> list[str]:
         """The files and folders that lie directly in it, sorted; none where it is missing."""
@@ -80,6 +80,11 @@ class Folder:
         """All files in it and below, by their path from it, in bytes."""
         with self._told():
             return self._store().sizes()
+
+    def modified(self, name: str) -> float:
+        """When a file was written, in seconds by the clock of the storage. Raises FileNotFoundError."""
+        with self._told():
+            return self._store().modified(name)
 
     def exists(self, name: str) -> bool:
         """Whether there is such a file or folder in it."""
@@ -106,10 +111,11 @@ class Folder:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise _storage_error(self, error) from error
+            raise storage_error(self, error) from error
 
 
-def _storage_error(folder: Folder, error: OSError) -> StorageError:
+def storage_error(folder: Folder, error: OSError) -> StorageError:
+    """What is told of an error of the system or of an object store."""
     reason = " ".join((error.strerror or str(error)).split())
     if error.errno in _FULL:
         remedy = "make room there"

@@ -56,6 +56,10 @@ class Local:
                     found[path.relative_to(self.path).as_posix()] = path.stat().st_size
         return found
 
+    def modified(self, name: str) -> float:
+        """When a file was written, in seconds by the clock of the disk."""
+        return (self.path / name).stat().st_mtime
+
     def exists(self, name: str) -> bool:
         """Whether there is such a file or folder."""
         return (self.path / name).exists()

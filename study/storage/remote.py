@@ -54,6 +54,13 @@ class Remote:
         found: list[fs.FileInfo] = self.store.get_file_info(selected)
         return found
 
+    def modified(self, name: str) -> float:
+        """When a file was written, in seconds by the clock of the store."""
+        found = self.store.get_file_info(f"{self.path}/{name}")
+        if found.type != fs.FileType.File:
+            raise FileNotFoundError(name)
+        return float(found.mtime_ns) / 1e9
+
     def exists(self, name: str) -> bool:
         """Whether there is such a file or folder."""
         return bool(self.store.get_file_info(f"{self.path}/{name}").type != fs.FileType.NotFound)
