@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from study.command_line import Parser, count, refuse
 from study.records import Fit, Study, Trial, best_trial
@@ -17,7 +18,8 @@ from study.reporting.side_by_side import StudyResults, grouped
 from study.reporting.study_page import study_page
 from study.storage.checkpoints import BEST, CHECKPOINTS
 from study.storage.files import STUDY, read_fits, read_study, read_trials, write_whole
-from study.storage.folder import Folder
+from study.storage.folder import Folder, StorageError
+from study.storage.mirror import Mirror, for_comparison
 from study.storage.promoted import read_figures
 from study.storage.tables import write_comparison
 from study.storage.uses import read_uses
@@ -68,11 +70,27 @@ def _write(folder: Path, page: Page) -> None:
     write_whole(folder / "report.html", to_html(page))
 
 
+def _write_remote(folder: Folder, labels: int | None, latex: bool) -> None:
+    """Write the comparison of the studies in an object store there, by way of a copy here."""
+    with TemporaryDirectory(prefix="study-report-") as scratch:
+        copy = Path(scratch)
+        mirror = Mirror(copy, folder, for_comparison)
+        mirror.fetch()
+        try:
+            write_comparison_report(copy, labels, latex)
+        except ValueError as error:
+            raise ValueError(str(error).replace(scratch, str(folder))) from error
+        mirror.publish()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns its exit status."""
     parser = Parser(prog="python -m study.report", description="Set all studies side by side, in Markdown and HTML.")
     parser.add_argument(
-        "--results", type=Path, default=Path("results"), metavar="DIR", help="folder of all studies (results)"
+        "--results",
+        default="results",
+        metavar="DIR",
+        help="folder of all studies, here or in an object store: s3://BUCKET/FOLDER (results)",
     )
     parser.add_argument(
         "--labels",
@@ -82,12 +100,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--latex", action="store_true", help="write report.tex too: booktabs tables for a paper")
     options = parser.parse_args(arguments)
-    results: Path = options.results
+    results: str = options.results
     try:
-        write_comparison_report(results, options.labels, options.latex)
+        folder = Folder.of(results)
+        if folder.path is None:
+            _write_remote(folder, options.labels, options.latex)
+        else:
+            write_comparison_report(folder.path, options.labels, options.latex)
     except ValueError as error:
         refuse(str(error))
-    print(f"{results / 'report.html'}, report.md, {'report.tex, ' if options.latex else ''}and comparison.parquet")
+    except StorageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{folder / 'report.html'}, report.md, {'report.tex, ' if options.latex else ''}and comparison.parquet")
     return 0
 
 
