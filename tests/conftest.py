@@ -1,4 +1,4 @@
-"""What tests share: one Ray runtime, one small data set, and the real images where they are."""
+"""What tests share: one Ray runtime, one small data set, one PostgreSQL, and the real images where they are."""
 
 from __future__ import annotations
 
@@ -13,11 +13,19 @@ from study.cluster.runtime import joined
 from study.data.dataset import Dataset, prepare
 from study.data.sources import open_source
 from tests.object_store import KEYS, Store, running_store
+from tests.postgres import Postgres, binaries
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_store_of_the_tester() -> None:
+    """A study of a test is recorded where the test says, and never in the store of the person who runs it."""
+    for name in ("MLFLOW_TRACKING_URI", "OPTUNA_STORAGE"):
+        os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +57,16 @@ def object_store() -> Iterator[Store]:
             patch.setenv(name, value)
         with running_store() as store:
             yield store
+
+
+def postgres() -> Iterator[Postgres]:
+    """One running PostgreSQL. A test that stops it starts it again."""
+    programs = binaries()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql, or put initdb on the PATH, to test it")
+    server = Postgres(programs)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
