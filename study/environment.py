@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import secrets
 import subprocess
-import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,10 +21,10 @@ from study.tracking.uri import public_uri
 def environment(folder: Path, command: Sequence[str]) -> dict[str, object]:
     """What else a reader needs to repeat the study. Its identity and its beginning are those of its first session."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    before = files.read_study(folder)[1] if (folder / files.STUDY).exists() else {}
+    before: dict[str, Any] = files.read_study(folder)[1] if (folder / files.STUDY).exists() else {}
     packages = ("torch", "torchvision", "ray", "optuna", "mlflow", "scikit-learn", "numpy", "pandas", "pyarrow")
     return {
-        "id": before.get("id", uuid.uuid4().hex),
+        "id": before.get("id") if before else secrets.token_hex(8),  # older studies have none: see `identity`
         "command": [public_uri(word) for word in command],
         "started_at": before.get("started_at", now),
         "resumed_at": [*before.get("resumed_at", []), *([now] if before else [])],

@@ -2,39 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from study.cluster.proposals import trial_seed
 from study.records import Study, Trial, best_trial
 from study.storage import files
 from study.storage.checkpoints import BEST, CHECKPOINTS, REPEAT, damage
 from study.storage.folder import Folder
+from study.storage.mirror import Mirror
 from study.storage.promoted import owner, promote
 
 
-def checkpoints_of(folder: Path) -> Folder:
-    """Where the checkpoints of a study lie, for workers too."""
-    return Folder.of((folder / CHECKPOINTS).resolve())
+@dataclass(frozen=True)
+class Home:
+    """Where a study lives. Its folder is on this machine; of one in an object store it is a copy, brought there by
+    `publish`. The checkpoints lie where the workers reach them.
+    """
+
+    folder: Path
+    checkpoints: Folder
+    publish: Callable[[], None]
 
 
-def keep(folder: Path, trial: Trial, best: bool) -> str | None:
+@contextmanager
+def home(results: Folder, name: str) -> Iterator[Home]:
+    """The home of the study `name`: its own folder, or a fresh copy of that in an object store."""
+    if results.path is not None:
+        folder = results.path / name
+        yield Home(folder, Folder.of(folder.resolve() / CHECKPOINTS), lambda: None)
+        return
+    with TemporaryDirectory(prefix="study-copy-") as copies:
+        copy = Path(copies) / name
+        mirror = Mirror(copy, results / name)
+        mirror.fetch()
+        yield Home(copy, results / name / CHECKPOINTS, mirror.publish)
+
+
+def keep(place: Home, trial: Trial, best: bool) -> str | None:
     """Record a finished trial, with its encoder where it is the best so far. Says in a line what went wrong, if so."""
-    kept = checkpoints_of(folder)
+    folder, kept = place.folder, place.checkpoints
     if best:  # what was made with the former best's settings goes first: baselines too have its label smoothing
         for name in kept.names():
             if name.startswith(REPEAT):
                 (kept / name).remove_all()
         Folder.of(folder / files.FITS).remove_all()
     files.write_trial(folder, trial)
+    place.publish()
     problem = _promote(kept, trial) if best else None
     _forget(folder, kept, trial)
     return problem
 
 
-def tidy(study: Study, folder: Path, trials: Sequence[Trial]) -> list[str]:
+def tidy(study: Study, place: Home, trials: Sequence[Trial]) -> list[str]:
     """Finish what `keep` was cut short in. Says, in lines, which checkpoints of unfinished trials are damaged."""
-    kept, lines = checkpoints_of(folder), []
+    folder, kept, lines = place.folder, place.checkpoints, []
     best = best_trial(trials)
     if best is not None and owner(kept / BEST) != trial_seed(study, best.number):
         lines = [problem] if (problem := _promote(kept, best)) else []

@@ -15,6 +15,7 @@ from methods.encoders import ENCODERS
 from study.command_line import Parser, amount, at_least, count, duration, folder_name, several, share
 from study.data.sources import SOURCES
 from study.records import Mode, Validation
+from study.storage.folder import Folder
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
@@ -50,11 +51,12 @@ class Options:
     lanes: int | None
     address: str | None
     hang_after: float
-    results: Path
+    results: Folder
     name: str | None
     resume: bool
     overwrite: bool
     tracking_uri: str | None
+    optuna_storage: str | None
     quiet: bool
 
 
@@ -180,12 +182,27 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
 
     out = parser.add_argument_group("what it leaves")
     out.add_argument(
-        "--results", type=Path, default=Path("results"), metavar="DIR", help="folder of all studies (results)"
+        "--results",
+        type=Folder.of,
+        default=Folder.of("results"),
+        metavar="DIR",
+        help="folder of all studies, here or in an object store: s3://BUCKET/FOLDER (results)",
     )
     out.add_argument("--name", type=folder_name, metavar="NAME", help="folder of this study (DATASET-METHOD)")
     out.add_argument("--resume", action="store_true", help="go on with a study, or extend it; begin it if need be")
     out.add_argument("--overwrite", action="store_true", help="delete a study of that name first")
-    out.add_argument("--tracking-uri", metavar="URI", help="MLflow store (sqlite:///RESULTS/mlflow.db)")
+    out.add_argument(
+        "--tracking-uri",
+        default=os.environ.get("MLFLOW_TRACKING_URI") or None,
+        metavar="URI",
+        help="MLflow store ($MLFLOW_TRACKING_URI, or else sqlite:///RESULTS/mlflow.db)",
+    )
+    out.add_argument(
+        "--optuna-storage",
+        default=os.environ.get("OPTUNA_STORAGE") or None,
+        metavar="URI",
+        help="copy the trials to this Optuna storage too, for optuna-dashboard ($OPTUNA_STORAGE)",
+    )
     out.add_argument("--quiet", action="store_true", help="print the end alone")
 
     options = Options(**vars(parser.parse_args(arguments)))

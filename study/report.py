@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,16 +20,25 @@ from study.reporting.study_page import study_page
 from study.storage.checkpoints import BEST, CHECKPOINTS
 from study.storage.files import STUDY, read_fits, read_study, read_trials, write_whole
 from study.storage.folder import Folder, StorageError
-from study.storage.mirror import Mirror, for_comparison
+from study.storage.mirror import Mirror, for_comparison, for_delivery
 from study.storage.promoted import read_figures
 from study.storage.tables import write_comparison
 from study.storage.uses import read_uses
+from study.tracking.delivery import deliver_runs, deliver_trials
+from study.tracking.uri import check_storage, check_uri, default_uri, public_uri
+
+Deliver = Callable[[Path, str], str | None]  # tells a store of the study in a folder; says why it could not
 
 
-def write_study_report(folder: Path, study: Study, trials: Sequence[Trial], fits: Sequence[Fit]) -> None:
-    """Write report.md, report.html, figures and, once there is a curve, curves.svg. The folder must hold study.json."""
+def write_study_report(
+    folder: Path, study: Study, trials: Sequence[Trial], fits: Sequence[Fit], best_encoder: Folder | None = None
+) -> None:
+    """Write report.md, report.html, figures and, once there is a curve, curves.svg. The folder must hold study.json.
+
+    `best_encoder` is where the best trial's encoder lies, if not in the folder's own checkpoints.
+    """
     _, environment = read_study(folder)
-    shown = read_figures(Folder.of(folder / CHECKPOINTS / BEST))
+    shown = read_figures(best_encoder or Folder.of(folder / CHECKPOINTS / BEST))
     best = best_trial(trials)
     uses = read_uses(folder, best.trial_id) if best is not None else None
     _write(folder, study_page(study, environment, trials, fits, shown, uses))
@@ -70,17 +80,18 @@ def _write(folder: Path, page: Page) -> None:
     write_whole(folder / "report.html", to_html(page))
 
 
-def _write_remote(folder: Folder, labels: int | None, latex: bool) -> None:
-    """Write the comparison of the studies in an object store there, by way of a copy here."""
+def _write_remote(folder: Folder, labels: int | None, latex: bool, stores: Sequence[tuple[str, Deliver, str]]) -> int:
+    """Write the comparison of the studies in an object store there, by way of a copy here; then as `_deliver`."""
     with TemporaryDirectory(prefix="study-report-") as scratch:
         copy = Path(scratch)
-        mirror = Mirror(copy, folder, for_comparison)
+        mirror = Mirror(copy, folder, for_delivery if stores else for_comparison)
         mirror.fetch()
         try:
             write_comparison_report(copy, labels, latex)
         except ValueError as error:
             raise ValueError(str(error).replace(scratch, str(folder))) from error
         mirror.publish()
+        return _deliver(copy, stores)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,21 +110,65 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="answer, rank and compare at the label count nearest to N (the search's)",
     )
     parser.add_argument("--latex", action="store_true", help="write report.tex too: booktabs tables for a paper")
+    parser.add_argument(
+        "--tracking-uri",
+        nargs="?",
+        const="",
+        metavar="URI",
+        help="tell this MLflow store what it lacks ($MLFLOW_TRACKING_URI, or else sqlite:///RESULTS/mlflow.db)",
+    )
+    parser.add_argument(
+        "--optuna-storage",
+        nargs="?",
+        const="",
+        metavar="URI",
+        help="copy the trials that it lacks to this Optuna storage ($OPTUNA_STORAGE)",
+    )
     options = parser.parse_args(arguments)
     results: str = options.results
     try:
         folder = Folder.of(results)
+        stores = _stores(folder, options.tracking_uri, options.optuna_storage)
         if folder.path is None:
-            _write_remote(folder, options.labels, options.latex)
+            status = _write_remote(folder, options.labels, options.latex, stores)
         else:
             write_comparison_report(folder.path, options.labels, options.latex)
+            status = _deliver(folder.path, stores)
     except ValueError as error:
         refuse(str(error))
     except StorageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"{folder / 'report.html'}, report.md, {'report.tex, ' if options.latex else ''}and comparison.parquet")
-    return 0
+    return status
+
+
+def _stores(results: Folder, tracking_uri: str | None, optuna_storage: str | None) -> list[tuple[str, Deliver, str]]:
+    """What each store is called, who delivers to it, and its URI. Raises ValueError where it can be no store."""
+    stores: list[tuple[str, Deliver, str]] = []
+    own = os.environ.get("MLFLOW_TRACKING_URI") or default_uri(results)
+    if tracking_uri is not None:
+        check_uri(tracking_uri or own)
+        stores.append(("MLflow", deliver_runs, tracking_uri or own))
+    if optuna_storage is not None:
+        uri = optuna_storage or os.environ.get("OPTUNA_STORAGE", "")
+        check_storage(uri, tracking_uri or own)
+        stores.append(("Optuna", deliver_trials, uri))
+    return stores
+
+
+def _deliver(results: Path, stores: Sequence[tuple[str, Deliver, str]]) -> int:
+    """Tell each store of every study. Returns the exit status: 1 where a store could not be told all."""
+    status = 0
+    for store, deliver, uri in stores:
+        for folder in sorted(path.parent for path in results.glob(f"*/{STUDY}")):
+            problem = deliver(folder, uri)
+            if problem is not None:
+                print(f"error: {store}: {folder.name} {problem}", file=sys.stderr)
+                status = 1
+                break  # the next study would wait as long for the same answer
+            print(f"{store}: {folder.name} is recorded in {public_uri(uri)}")
+    return status
 
 
 if __name__ == "__main__":

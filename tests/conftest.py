@@ -59,6 +59,7 @@ def object_store() -> Iterator[Store]:
             yield store
 
 
+@pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """One running PostgreSQL. A test that stops it starts it again."""
     programs = binaries()

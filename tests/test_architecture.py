@@ -19,17 +19,18 @@ ROOMS = (
     {"storage"},
     {"learning"},
     {"analysis"},
-    {"reporting", "report"},
+    {"reporting"},
     {"tracking", "terminal"},
     {"cluster"},
-    {"environment", "keeping", "options", "workflow", "run"},
+    {"checks", "environment", "keeping", "options", "report", "workflow", "run"},
 )
 
 # Third-party packages that only some modules of `study` may import, and `methods` never.
 KEPT_TO = {
     "ray": {f"cluster.{name}" for name in ("runtime", "messages", "mailbox", "trial_actor", "worker", "lanes")}
     | {"cluster.proposals", "cluster.search"},
-    "optuna": {"cluster.search", "cluster.proposals", "analysis.importance"},
+    "optuna": {"cluster.search", "cluster.proposals", "analysis.importance", "tracking.trial_storage"},
+    "sqlalchemy": {"tracking.uri", "tracking.databases"},
     "mlflow": {"tracking.store"},
     "pyarrow": {"storage.tables", "storage.remote", "data.parquet_images"},
     "pandas": {

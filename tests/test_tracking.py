@@ -7,48 +7,24 @@ import multiprocessing
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from study.records import Epoch, Status, Trial
-from study.tracking.tracker import Tracker
 from study.tracking.uri import check_uri, public_uri
-from tests import made_up
+from tests.stores import PARAMS, STUDY, client, epoch, run_trial, runs, tracked, trial, wait_until
 
 # MLflow 3.17's own models, read by SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
-
-STUDY = made_up.study()
-PARAMS = {"batch_size": 64, "lr": 1e-3, "dropout": 0.3, "augmentation": 0.5, "label_smoothing": 0.1, "copies": 4}
-
-
-def epoch(number: int, objective: float = 0.5) -> Epoch:
-    return Epoch(number, 1 / number, {"rotation": 0.75 / number, "decay": 0.25 / number}, objective, 2.0, 5028, 600.0)
-
-
-def trial(number: int, status: Status = "completed", epochs: int = 3, error: str | None = None) -> Trial:
-    history = tuple(epoch(e + 1, 0.5 + number / 100 + e / 1000) for e in range(epochs))
-    objective = max((e.objective for e in history), default=None)
-    begun = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).isoformat()
-    return Trial(number, f"t{number}", status, dict(PARAMS), objective, 60.0, number % 2, begun, 7, error, history)
-
-
-def run_trial(tracker: Tracker, finished: Trial) -> None:
-    tracker.start_trial(finished.number, finished.trial_id, finished.params)
-    for one in finished.history:
-        tracker.log_epoch(finished.number, one)
-    tracker.finish_trial(finished)
 
 
 @pytest.fixture(scope="module")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database without runs, made once because that takes MLflow seconds."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    Tracker(f"sqlite:///{path}", dataclasses.replace(STUDY, dataset="another")).close()
+    tracked(f"sqlite:///{path}", dataclasses.replace(STUDY, dataset="another")).close()
     assert path.exists()
     return path
 
@@ -59,27 +35,6 @@ def uri(empty_store: Path, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'mlflow.db'}"
 
 
-def client(uri: str) -> Any:
-    from mlflow import MlflowClient
-
-    return MlflowClient(uri, uri)
-
-
-def runs(uri: str) -> dict[str, Any]:
-    """The runs of the data set's experiment by name; a name that repeats keeps its newest run."""
-    store = client(uri)
-    experiment = store.get_experiment_by_name(STUDY.dataset)
-    found = store.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
-    return {run.info.run_name: run for run in found}
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @pytest.fixture
 def closed_port() -> Iterator[int]:
     with socket.socket() as taken:  # bound but not listening: connections are refused
@@ -88,7 +43,7 @@ def closed_port() -> Iterator[int]:
 
 
 def test_a_trial_becomes_a_child_run_with_its_params_metrics_and_status(uri: str) -> None:
-    with Tracker(uri, STUDY) as tracker:
+    with tracked(uri) as tracker:
         run_trial(tracker, trial(0))
         run_trial(tracker, trial(1, "pruned", epochs=1))
         run_trial(tracker, trial(2, "failed", epochs=0, error="the loss is nan"))
@@ -110,7 +65,7 @@ def test_a_trial_becomes_a_child_run_with_its_params_metrics_and_status(uri: str
 
 
 def test_the_curve_lies_on_the_parent_run_with_the_labels_as_step(uri: str) -> None:
-    with Tracker(uri, STUDY) as tracker:
+    with tracked(uri) as tracker:
         tracker.log_curve([("frozen", 126, 0.1, 0.6, 0.5, 0.7, 5), ("frozen", 1257, 1.0, 0.8, None, None, 1)])
     parent = runs(uri)[STUDY.name]
     for name, expected in {
@@ -130,7 +85,7 @@ def test_files_of_a_study_become_artifacts_beside_the_database(uri: str, tmp_pat
     (folder / "report.md").write_text("# Report")
     (folder / "trials.parquet.tmp").write_text("half")
     (folder / "checkpoints" / "weights").write_text("large")
-    with Tracker(uri, STUDY) as tracker:
+    with tracked(uri) as tracker:
         tracker.log_files(folder)
     parent = runs(uri)[STUDY.name]
     assert [file.path for file in client(uri).list_artifacts(parent.info.run_id)] == ["figures", "report.md"]
@@ -138,7 +93,7 @@ def test_files_of_a_study_become_artifacts_beside_the_database(uri: str, tmp_pat
 
 
 def test_an_interrupted_study_leaves_nothing_running(uri: str) -> None:
-    with pytest.raises(KeyboardInterrupt), Tracker(uri, STUDY) as tracker:
+    with pytest.raises(KeyboardInterrupt), tracked(uri) as tracker:
         run_trial(tracker, trial(0))
         tracker.start_trial(1, "t1", PARAMS)
         tracker.log_epoch(1, epoch(1))
@@ -148,12 +103,12 @@ def test_an_interrupted_study_leaves_nothing_running(uri: str) -> None:
 
 
 def test_a_resumed_study_goes_on_with_its_run_and_lacks_no_trial(uri: str) -> None:
-    before = Tracker(uri, STUDY)
+    before = tracked(uri)
     run_trial(before, trial(0))
     before.start_trial(1, "t1", PARAMS)
     wait_until(lambda: client(uri).get_experiment_by_name(STUDY.dataset) is not None and len(runs(uri)) == 3)
     # The session dies here, without `close`. Trial 2 finished while the store did not answer.
-    with Tracker(uri, dataclasses.replace(STUDY, trials=9), resume=True) as after:
+    with tracked(uri, dataclasses.replace(STUDY, trials=9)) as after:
         after.finish_trial(trial(0))
         after.finish_trial(trial(2))
     store = client(uri)
@@ -173,16 +128,16 @@ def test_a_resumed_study_goes_on_with_its_run_and_lacks_no_trial(uri: str) -> No
     before.close(patience=0)
 
 
-def test_a_study_that_is_not_resumed_begins_a_run_of_its_own(uri: str) -> None:
-    Tracker(uri, STUDY).close()
-    Tracker(uri, STUDY).close()
+def test_a_study_of_the_same_name_in_another_folder_has_a_run_of_its_own(uri: str) -> None:
+    tracked(uri).close()
+    tracked(uri, identity="another").close()
     store = client(uri)
     experiment = store.get_experiment_by_name(STUDY.dataset)
     assert len(store.search_runs([experiment.experiment_id])) == 2
 
 
 def test_a_store_that_is_down_costs_training_milliseconds(closed_port: int) -> None:
-    tracker = Tracker(f"http://user:secret@127.0.0.1:{closed_port}", STUDY)
+    tracker = tracked(f"http://user:secret@127.0.0.1:{closed_port}")
     begun = time.perf_counter()
     for number in range(20):
         run_trial(tracker, trial(number))
@@ -196,7 +151,7 @@ def test_a_store_that_is_down_costs_training_milliseconds(closed_port: int) -> N
 
 def test_a_folder_that_cannot_be_written_is_a_problem_and_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    tracker = Tracker(f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}", STUDY)
+    tracker = tracked(f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}")
     run_trial(tracker, trial(0))
     tracker.close(patience=0.5)
     assert tracker.problem is not None
@@ -204,9 +159,9 @@ def test_a_folder_that_cannot_be_written_is_a_problem_and_no_error(tmp_path: Pat
 
 
 def test_a_store_that_comes_back_is_told_everything(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("study.tracking.tracker._RETRY", 0.1)
+    monkeypatch.setattr("study.tracking.courier.RETRY", 0.1)
     (tmp_path / "later").symlink_to(tmp_path / "missing" / "folder")
-    tracker = Tracker(f"sqlite:///{tmp_path / 'later' / 'mlflow.db'}", STUDY)
+    tracker = tracked(f"sqlite:///{tmp_path / 'later' / 'mlflow.db'}")
     run_trial(tracker, trial(0))
     wait_until(lambda: tracker.problem is not None)
     (tmp_path / "missing" / "folder").mkdir(parents=True)
@@ -223,7 +178,7 @@ def test_a_store_that_comes_back_is_told_everything(uri: str, tmp_path: Path, mo
 
 
 def _one_trial(uri: str, number: int) -> None:
-    with Tracker(uri, dataclasses.replace(STUDY, name=f"study-{number}")) as tracker:
+    with tracked(uri, dataclasses.replace(STUDY, name=f"study-{number}"), f"{number}" * 16) as tracker:
         run_trial(tracker, trial(0))
 
 
@@ -241,7 +196,7 @@ def test_studies_that_begin_at_once_on_a_new_database_are_all_recorded(tmp_path:
 
 
 def test_what_the_store_refuses_is_said_and_holds_up_nothing_else(uri: str) -> None:
-    with Tracker(uri, STUDY) as tracker:
+    with tracked(uri) as tracker:
         tracker.start_trial(0, "t0", {"lr": "a value longer than MLflow takes " * 1000, "%&?": 1})
         run_trial(tracker, trial(1))
     assert tracker.problem is not None
@@ -264,7 +219,7 @@ def test_a_uri_that_can_be_no_store_is_refused_in_one_line(uri: str) -> None:
 
 @pytest.mark.parametrize(
     "uri",
-    ["sqlite:///results/mlflow.db", "https://host", "http://a:b@host:5000/path", "postgresql+psycopg2://a:b@host/c"],
+    ["sqlite:///results/mlflow.db", "https://host", "http://a:b@host:5000/path", "postgresql+psycopg://a:b@host/c"],
 )
 def test_a_uri_that_can_be_a_store_is_taken(uri: str) -> None:
     check_uri(uri)

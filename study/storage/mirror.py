@@ -29,6 +29,12 @@ def for_comparison(name: str) -> bool:
     return len(parts) > 1 and (parts[1:] == (STUDY,) or (parts[1] in ("trials", "fits") and name.endswith(".json")))
 
 
+def for_delivery(name: str) -> bool:
+    """Whether a file of the folder of all results is what MLflow and Optuna are told of."""
+    parts = PurePosixPath(name).parts
+    return len(parts) > 1 and of_a_study("/".join(parts[1:]))
+
+
 class Mirror:
     """The copy of a remote folder: `fetch` once, then `publish` whenever something was written."""
 

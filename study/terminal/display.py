@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 from rich.box import SIMPLE_HEAD
@@ -128,7 +127,7 @@ class Display:
         else:
             self._line(text)
 
-    def summary(self, points: Iterable[Point], best: Trial | None, paths: Iterable[Path], command: str) -> None:
+    def summary(self, points: Iterable[Point], best: Trial | None, paths: Iterable[Path | str], command: str) -> None:
         """The end: the curve, the best settings, where the files lie, and the command that shows more."""
         self._end_picture()
         self._quiet = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -57,10 +57,19 @@ def epoch_ended(number: int, epoch: Epoch, at: int) -> Note:
     return Note(number, at, metrics=tuple((name, value, at, epoch.epoch) for name, value in values.items()))
 
 
-def trial_finished(trial: Trial, told: set[int] | None) -> list[Note]:
-    """All of a trial but the epochs `told` already; where that is None its end lies as long ago as its record says."""
-    begun = at = round(datetime.fromisoformat(trial.started_at).timestamp() * 1000)
-    ended = begun + round(trial.seconds * 1000) if told is None else now()
+def trial_begun(trial: Trial) -> int:
+    """When its record says that it began, in milliseconds since 1970."""
+    return round(datetime.fromisoformat(trial.started_at).timestamp() * 1000)
+
+
+def trial_ended(trial: Trial) -> int:
+    """When its record says that it ended, in milliseconds since 1970."""
+    return trial_begun(trial) + round(trial.seconds * 1000)
+
+
+def trial_finished(trial: Trial, told: Collection[int], ended: int) -> list[Note]:
+    """All of a trial that ended at `ended`, but the epochs `told` already."""
+    begun = at = trial_begun(trial)
     tags: dict[str, Value] = {"trial": trial.number, "trial_id": trial.trial_id, "seed": trial.seed, "lane": trial.lane}
     tags["status"] = trial.status
     if trial.error:
@@ -68,15 +77,14 @@ def trial_finished(trial: Trial, told: set[int] | None) -> list[Note]:
     notes = [Note(trial.number, begun, params=trial.params, tags=tags)]
     for epoch in trial.history:
         at += round(epoch.seconds * 1000)
-        if epoch.epoch not in (told or ()):
+        if epoch.epoch not in told:
             notes.append(epoch_ended(trial.number, epoch, at))
     best = () if trial.objective is None else (("best_objective", trial.objective, ended, trial.epochs),)
     return [*notes, Note(trial.number, ended, metrics=best, ending=_ENDINGS[trial.status])]
 
 
-def best_found(trial: Trial) -> Note:
+def best_found(trial: Trial, at: int) -> Note:
     """The study's best objective so far, with the trial's number as step."""
-    at = now()
     metrics = () if trial.objective is None else (("best_objective", trial.objective, at, trial.number),)
     return Note(None, at, metrics=metrics, tags={"best_trial": trial.number})
 

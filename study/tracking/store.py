@@ -2,158 +2,192 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import os
 import time
-import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from study.records import Study
-from study.tracking.notes import Note, now, settings
-from study.tracking.uri import probe, public_uri, sqlite_path
+from study.tracking.databases import opened, reason
+from study.tracking.notes import Ending, Metric, Note, now, settings
+from study.tracking.uri import scheme, sqlite_path, whole_uri
 
 # What a store says to a request that can never succeed. After anything else it is asked again.
-_REFUSALS = ("BAD_REQUEST", "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
+_REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
+_PERHAPS = "BAD_REQUEST"  # of a value that no database takes, but also of a connection that broke
+_ALL = 50_000  # runs, the most that MLflow takes for a number
+
+
+class _Run:
+    """A run that is open, and what it had when it was found."""
+
+    def __init__(self, run: Any, client: Any) -> None:
+        self.id: str = run.info.run_id
+        self.status: str = run.info.status
+        self.params: set[str] = set(run.data.params)  # MLflow never changes a param
+        self._points: dict[tuple[str, int], float] = {}  # the newest value by metric and step
+        for metric in run.data.metrics:
+            points = sorted(client.get_metric_history(self.id, metric), key=lambda point: point.timestamp)
+            self._points |= {(metric, point.step): point.value for point in points}
+
+    def lacks(self, metric: Metric, newer: bool) -> bool:
+        """Whether it has no such step of the metric or, where a `newer` value counts, another."""
+        name, value, _, step = metric
+        had = self._points.get((name, step))
+        return had is None or (newer and had != value)
 
 
 class Store:
     """The thread's side: what MLflow has, and what is still to be written.
 
-    Writing again what a failure left in doubt does no harm: MLflow keeps one of two equal points.
+    After a failure it reads again what MLflow has, for what was asked then may have been done. Writing a point again
+    does no harm: MLflow keeps one of two that are equal.
     """
 
-    def __init__(self, uri: str, study: Study, resume: bool) -> None:
-        path = sqlite_path(uri)
-        self.uri = f"sqlite:///{path.absolute()}" if path else uri
-        self.closed = False
+    def __init__(self, uri: str, study: Study, identity: str, results: Path, begun: int | None) -> None:
+        self.uri = whole_uri(uri)
         self.refusal: str | None = None  # the last thing that MLflow refused for good
         self.answered = 0.0  # when MLflow last did as told, on the monotonic clock
-        self._study, self._begun = study, now()
+        self._study, self._key, self._results = study, identity, results
+        self._live, self._begun = begun is None, now() if begun is None else begun
         self._client: Any = None
+        self._sure = False  # that what follows is what MLflow has
         self._experiment = ""
-        self._ids: dict[int | None, str] = {}  # of the runs that are open
+        self._found: dict[int | None, Any] = {}  # MLflow's runs that are not finished, as they were found
+        self._runs: dict[int | None, _Run] = {}  # those of them that were written to
+        self._recorded: set[int] = set()  # trials that MLflow has whole
         self._notes: dict[int | None, list[Note]] = {}  # not yet written
-        self._recorded: set[str] = set()  # finished trials that the resumed run has
-        # The key finds an earlier session's run, the session one whose creation was never answered.
-        identity = repr((study.name, study.dataset, study.method, study.data_hash, study.seed))
-        key, session = hashlib.blake2b(identity.encode(), digest_size=8).hexdigest(), uuid.uuid4().hex
-        self._tags = {"study.key": key, "study.session": session, "study.method": study.method}
-        self._sought = f"tags.`study.key` = '{key}'" if resume else f"tags.`study.session` = '{session}'"
 
     def add(self, note: Note) -> None:
         """Take a note for the next `write`. Cannot fail."""
-        if str(note.trial) not in self._recorded:
+        if note.trial not in self._recorded:
             self._notes.setdefault(note.trial, []).append(note)
 
     def write(self) -> None:
         """Write all notes. Raises where the store fails; it then keeps the notes."""
-        if None not in self._ids:
+        if not self._sure:
             self._open()
-        for trial in sorted(self._notes, key=lambda trial: trial is None):  # the parent last, for it may end
+        self._sure = False
+        for trial in sorted(self._notes, key=lambda trial: (trial is None, trial)):  # the parent last: it may end
             self._write_run(trial)
+        self._sure = True
 
     def _open(self) -> None:
-        """Find or make the experiment and the parent run. Raises where the store fails; begin again then."""
+        """Find or make the experiment and the parent run, and find its children."""
         from mlflow import MlflowClient  # here, because it takes seconds
 
-        for name in ("mlflow", "alembic", "urllib3"):  # they would write across the display
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        path = sqlite_path(self.uri)
-        if path and not path.exists():
-            _create_database(path)
-        probe(self.uri)
-        client = self._client = MlflowClient(self.uri, self.uri)
-        experiment = client.get_experiment_by_name(self._study.dataset)
-        # MLflow itself would put the files of a database into the working directory.
-        folder = (path.parent / "mlartifacts").as_uri() if path else None
-        name = self._study.dataset
-        self._experiment = experiment.experiment_id if experiment else client.create_experiment(name, folder)
-        found = client.search_runs([self._experiment], self._sought, max_results=1)  # the newest
-        if found:
-            client.update_run(found[0].info.run_id, "RUNNING")
-        run = found[0] if found else client.create_run(self._experiment, self._begun, self._tags, self._study.name)
-        self._recorded = self._end_children(run.info.run_id, self._begun)
-        self._notes = {trial: notes for trial, notes in self._notes.items() if str(trial) not in self._recorded}
-        texts = settings(self._study)
-        had = run.data.params  # MLflow never changes a param
+        client = self._client = opened(self.uri, lambda uri: MlflowClient(uri, uri))
+        self._experiment = self._find_experiment()
+        key = {"study.key": self._key, "study.method": self._study.method}
+        found = client.search_runs([self._experiment], f"tags.`study.key` = '{self._key}'", max_results=1)
+        parent = found[0] if found else client.create_run(self._experiment, self._begun, key, self._study.name)
+        self.answered = time.monotonic()
+        self._found, self._runs, self._recorded = {None: parent}, {}, set()
+        for child in self._children(parent.info.run_id):
+            trial = child.data.tags.get("trial", "")
+            if trial.isdigit() and "status" in child.data.tags and child.info.status != "RUNNING":
+                self._recorded.add(int(trial))
+            elif trial.isdigit():
+                self._found.setdefault(int(trial), child)
+        self._notes = {trial: notes for trial, notes in self._notes.items() if trial not in self._recorded}
+        texts, had = settings(self._study), parent.data.params
         changed = {f"resumed.{name}": text for name, text in texts.items() if had.get(name, text) != text}
-        self.add(Note(None, self._begun, {name: text for name, text in texts.items() if name not in had}, changed))
-        self._ids[None] = run.info.run_id
+        self._notes.setdefault(None, []).insert(0, Note(None, self._begun, texts, changed))
+
+    def _find_experiment(self) -> str:
+        from mlflow.exceptions import MlflowException
+
+        name, path = self._study.dataset, sqlite_path(self.uri)
+        if found := self._client.get_experiment_by_name(name):
+            return str(found.experiment_id)
+        # MLflow itself would put the files of a database into the working directory.
+        folder = (path.parent if path else self._results.absolute()) / "mlartifacts"
+        try:
+            return str(self._client.create_experiment(name, None if scheme(self.uri) in _WEB else folder.as_uri()))
+        except MlflowException:
+            if found := self._client.get_experiment_by_name(name):  # another study was faster
+                return str(found.experiment_id)
+            raise
+
+    def _run(self, trial: int | None, begun: int) -> _Run:
+        if trial not in self._runs:
+            if trial not in self._found:
+                tags = {"mlflow.parentRunId": self._found[None].info.run_id, "trial": str(trial)}
+                self._found[trial] = self._client.create_run(self._experiment, begun, tags, f"trial-{trial:03d}")
+                self.answered = time.monotonic()
+            self._runs[trial] = _Run(self._found[trial], self._client)
+        return self._runs[trial]
 
     def _write_run(self, trial: int | None) -> None:
-        from mlflow.entities import Metric, Param, RunTag
-
         notes = self._notes[trial]
-        if trial not in self._ids:
-            parent = {"mlflow.parentRunId": self._ids[None]}
-            created = self._client.create_run(self._experiment, notes[0].time, parent, f"trial-{trial:03d}")
-            self._ids[trial] = created.info.run_id
-        run = self._ids[trial]
-        params = {name: Param(name, str(value)) for note in notes for name, value in note.params.items()}
-        tags = [RunTag(name, str(value)) for note in notes for name, value in note.tags.items()]
-        metrics = [Metric(*metric) for note in notes for metric in note.metrics]
-        self._ask(self._client.log_batch, run, metrics, list(params.values()), tags)
+        run = self._run(trial, notes[0].time)
         end = next((note for note in notes if note.ending), None)
-        if end:
+        if self._live and end is None and run.status != "RUNNING":
+            self._ask(self._client.update_run, run.id, "RUNNING")
+            run.status = "RUNNING"
+        self._log(run, notes, newer=trial is None)
+        if end and end.ending:
             if trial is None:
-                self._end_children(run, end.time)
-            self._ask(self._client.set_terminated, run, end.ending, end.time)
+                self._end_children(run.id, end.time)
+            self._end(run, end.ending, end.time)
         # Files come last, for their store may fail where the database does not.
         for path in (path for note in notes for path in note.files if path.exists()):
-            self._ask(self._client.log_artifact, run, str(path))
-        if end:
-            del self._ids[trial]
-            self.closed = trial is None
+            self._ask(self._client.log_artifact, run.id, str(path))
+        if end and trial is not None:
+            del self._found[trial], self._runs[trial]
+            self._recorded.add(trial)
         del self._notes[trial]
 
-    def _end_children(self, parent: str, time_: int) -> set[str]:
-        """Kill the child runs that nobody will end, whichever session began them. Returns the finished trials."""
-        children = self._client.search_runs(
-            [self._experiment], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=50_000
+    def _log(self, run: _Run, notes: Iterable[Note], newer: bool) -> None:
+        """Write what the run lacks. Epochs that a trial trained again, as its first session died, count once."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        params = {name: Param(name, _text(value)) for note in notes for name, value in note.params.items()}
+        params = {name: param for name, param in params.items() if name not in run.params}
+        tags = [RunTag(name, _text(value)) for note in notes for name, value in note.tags.items()]
+        metrics = [Metric(*metric) for note in notes for metric in note.metrics if run.lacks(metric, newer)]
+        if params or tags or metrics:
+            self._ask(self._client.log_batch, run.id, metrics, list(params.values()), tags)
+        run.params |= params.keys()
+
+    def _end(self, run: _Run, ending: Ending, time_: int) -> None:
+        """End a run. One that is told of late has ended already, and knows better why it was cut short."""
+        right = {ending, "FAILED"} if ending == "KILLED" else {ending}
+        if self._live or run.status not in right:
+            self._ask(self._client.set_terminated, run.id, ending, time_)
+            run.status = ending
+
+    def _end_children(self, parent: str, time_: int) -> None:
+        """Kill the child runs that nobody will end, whichever session began them."""
+        for child in self._children(parent, "attributes.status = 'RUNNING' and "):
+            self._ask(self._client.set_terminated, child.info.run_id, "KILLED", time_)
+
+    def _children(self, parent: str, which: str = "") -> Iterable[Any]:
+        found: Iterable[Any] = self._client.search_runs(
+            [self._experiment], f"{which}tags.`mlflow.parentRunId` = '{parent}'", max_results=_ALL
         )
-        for child in children:
-            if child.info.status == "RUNNING":
-                self._ask(self._client.set_terminated, child.info.run_id, "KILLED", time_)
-        return {child.data.tags["trial"] for child in children if child.data.tags.keys() >= {"trial", "status"}}
+        return found
 
     def _ask(self, request: Callable[..., Any], *arguments: Any) -> None:
         """Make a request; one that is refused for good is remembered and left."""
         from mlflow.exceptions import MlflowException
 
-        try:
-            request(*arguments)
-        except MlflowException as error:
-            if error.error_code not in _REFUSALS:
-                raise
-            self.refusal = f"refused by {public_uri(self.uri)}: {reason(error)}"
+        for last in (False, True):
+            try:
+                request(*arguments)
+            except MlflowException as error:
+                if error.error_code == _PERHAPS and not last:
+                    continue  # where a connection broke, the next one tells
+                if error.error_code not in (*_REFUSALS, _PERHAPS):
+                    raise
+                self.refusal = reason(error, self.uri)
+            break
         self.answered = time.monotonic()
 
 
-def _create_database(path: Path) -> None:
-    """Make an MLflow database under another name and link it into place.
-
-    MLflow takes seconds for it, and two studies that begin at once, or one cut short, leave a file that never works.
-    """
-    from mlflow import MlflowClient
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    made.unlink(missing_ok=True)
-    try:
-        probe(f"sqlite:///{made}")
-        MlflowClient(f"sqlite:///{made}", f"sqlite:///{made}")
-        with suppress(FileExistsError):  # another study was faster
-            os.link(made, path)
-    finally:
-        made.unlink(missing_ok=True)
+_WEB = ("http", "https")  # servers that say where their files go
 
 
-def reason(error: BaseException) -> str:
-    """What lies at the bottom of an error, in one line fit to be shown."""
-    while cause := error.__cause__ or error.__context__:
-        error = cause
-    return public_uri(str(error).strip().partition("\n")[0])[:200] or type(error).__name__
+def _text(value: object) -> str:
+    """As every database takes it: PostgreSQL has no character 0, and none has half a surrogate."""
+    return str(value).replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()

@@ -1,0 +1,112 @@
+"""Courier: brings notes to a store from one background thread, whatever becomes of the store."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Mapping
+from typing import Generic, Protocol, TypeVar
+
+from methods.space import Value
+from study.records import Epoch, Trial
+from study.tracking.databases import reason
+from study.tracking.uri import public_uri
+
+RETRY = 15.0  # seconds between attempts while the study runs
+LAST_RETRY = 0.5  # seconds between attempts while `close` waits
+N = TypeVar("N")
+N_contra = TypeVar("N_contra", contravariant=True)
+
+
+class Recorder(Protocol):
+    """What is told of a search as it goes. Every call takes note and returns."""
+
+    def start_trial(self, number: int, trial_id: str, params: Mapping[str, Value]) -> None:
+        """A trial begins, or goes on."""
+
+    def log_epoch(self, number: int, epoch: Epoch) -> None:
+        """A trial under way finished an epoch."""
+
+    def finish_trial(self, trial: Trial) -> None:
+        """A trial ended, now or in an earlier session."""
+
+
+class Destination(Protocol[N_contra]):
+    """A store, as the thread sees it."""
+
+    uri: str
+    refusal: str | None  # the last thing that it refused for good
+    answered: float  # when it last did as told, on the monotonic clock
+
+    def add(self, note: N_contra) -> None:
+        """Take a note for the next `write`. Cannot fail."""
+
+    def write(self) -> None:
+        """Write all notes. Raises where the store fails; it then keeps the notes."""
+
+
+class Courier(Generic[N]):
+    """The thread and its patience. `tell` never waits, `close` a bounded time."""
+
+    def __init__(self, name: str, destination: Destination[N]) -> None:
+        self.problem: str | None = None  # why the store lacks what it was told, in one line; None while all is well
+        self._destination = destination
+        self._notes: queue.SimpleQueue[N | None] = queue.SimpleQueue()
+        self._ended = False  # the thread has taken None, the last of the notes
+        self._closing, self._given_up = threading.Event(), threading.Event()
+        # Idle until the first note, for importing MLflow would slow the start of everything else by seconds.
+        # A daemon, so that a store that hangs cannot keep the process alive.
+        self._thread = threading.Thread(target=self._deliver, name=name, daemon=True)
+        self._thread.start()
+
+    def tell(self, note: N) -> None:
+        """Have the store know."""
+        self._notes.put(note)
+
+    def close(self, patience: float) -> None:
+        """Wait for what is still to be written.
+
+        A failing store is given up `patience` seconds after it last did as told, and one that is merely slow after
+        six times as long: `problem` then says so.
+        """
+        if self._closing.is_set():
+            return
+        self._notes.put(None)
+        self._closing.set()
+        begun = time.monotonic()
+        while self._thread.is_alive():
+            self._thread.join(0.05)
+            silence = time.monotonic() - max(begun, self._destination.answered)
+            if silence > (patience if self.problem else 6 * patience):
+                break
+        self._given_up.set()
+        if self._thread.is_alive() and self.problem is None:
+            self.problem = f"not all recorded in {public_uri(self._destination.uri)}: it is too slow"
+
+    def _deliver(self) -> None:
+        while not self._ended:
+            self._take(self._notes.get())
+            while not self._attempt():
+                # `close` cuts the long pause short; its own attempts follow each other quickly.
+                if self._closing.wait(RETRY) and self._given_up.wait(LAST_RETRY):
+                    return
+
+    def _take(self, note: N | None) -> None:
+        if note is None:
+            self._ended = True
+        else:
+            self._destination.add(note)
+
+    def _attempt(self) -> bool:
+        while not self._notes.empty():
+            self._take(self._notes.get())
+        uri = self._destination.uri
+        try:
+            self._destination.write()
+        except Exception as error:  # whatever a store raises, the study goes on
+            self.problem = f"not recorded in {public_uri(uri)}: {reason(error, uri)}"
+            return False
+        refusal = self._destination.refusal
+        self.problem = refusal and f"refused by {public_uri(uri)}: {refusal}"
+        return True
