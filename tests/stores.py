@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,8 +54,32 @@ def runs(uri: str) -> dict[str, Any]:
     return {run.info.run_name: run for run in found}
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+def found(uri: str, dataset: str = STUDY.dataset) -> list[Any]:
+    """Every run of a data set's experiment."""
+    experiment = client(uri).get_experiment_by_name(dataset)
+    runs: list[Any] = client(uri).search_runs([experiment.experiment_id], max_results=50_000) if experiment else []
+    return runs
+
+
+def statuses(uri: str, dataset: str = STUDY.dataset) -> list[tuple[str, str]]:
+    """Name and status of every run of a data set's experiment."""
+    return [(run.info.run_name, run.info.status) for run in found(uri, dataset)]
+
+
+def children(uri: str, study: str, dataset: str = STUDY.dataset) -> list[Any]:
+    """The runs of a study's trials."""
+    runs = found(uri, dataset)
+    parents = {run.info.run_id for run in runs if run.info.run_name == study}
+    return [run for run in runs if run.data.tags.get("mlflow.parentRunId") in parents]
+
+
+def points(uri: str, run: Any, metric: str = "objective") -> Counter[int]:
+    """How many points a metric of a run has at each step."""
+    return Counter(point.step for point in client(uri).get_metric_history(run.info.run_id, metric))
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)

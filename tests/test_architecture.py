@@ -30,7 +30,7 @@ KEPT_TO = {
     "ray": {f"cluster.{name}" for name in ("runtime", "messages", "mailbox", "trial_actor", "worker", "lanes")}
     | {"cluster.proposals", "cluster.search"},
     "optuna": {"cluster.search", "cluster.proposals", "analysis.importance", "tracking.trial_storage"},
-    "sqlalchemy": {"tracking.uri", "tracking.databases"},
+    "sqlalchemy": {"tracking.uri", "tracking.databases", "tracking.trial_storage"},
     "mlflow": {"tracking.store"},
     "pyarrow": {"storage.tables", "storage.remote", "data.parquet_images"},
     "pandas": {

@@ -18,6 +18,8 @@ from study.tracking.optuna_copy import OptunaCopy
 from study.tracking.tracker import Tracker
 from study.tracking.uri import public_uri
 
+PATIENCE = 10.0  # seconds without an answer after which a store is given up
+
 
 def identity(study: Study, environment: Mapping[str, Any]) -> str:
     """What tells the study from another of its name: the random id in study.json.
@@ -54,7 +56,7 @@ def deliver_runs(folder: Path, uri: str) -> str | None:
         tracker.log_curve(points(study, fits))
         tracker.log_files(folder)
         ending, ended = "FINISHED", round((folder / tables.TRIALS).stat().st_mtime * 1000)
-    tracker.close(ending, ended=ended)
+    tracker.close(ending, PATIENCE, ended)
     return tracker.problem
 
 
@@ -65,7 +67,7 @@ def deliver_trials(folder: Path, uri: str) -> str | None:
     """
     study, environment = files.read_study(folder)
     copy = OptunaCopy(uri, study, identity(study, environment), files.read_trials(folder), files.read_started(folder))
-    copy.close()
+    copy.close(PATIENCE)
     return copy.problem
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.pool import NullPool
 
 from methods import METHODS
 from methods.space import Value, searched
@@ -19,7 +20,7 @@ from study.analysis.importance import distribution
 from study.records import Status, Study
 from study.tracking.databases import opened, reason
 from study.tracking.notes import settings
-from study.tracking.uri import scheme, whole_uri
+from study.tracking.uri import whole_uri
 
 State = Literal["waiting", "running"] | Status
 _STATES: Mapping[State, TrialState] = {
@@ -89,9 +90,7 @@ class TrialStorage:
 
     def _open(self) -> dict[int, FrozenTrial]:
         """Find or make the study, and read which trials it has."""
-        if self._storage is not None:
-            self._storage.engine.dispose()
-        self._storage = opened(self.uri, _storage)
+        self._storage = opened(self.uri, open_storage)
         self._changed = set(self._wanted)
         try:
             self._id = self._storage.get_study_id_from_name(self._name)
@@ -161,12 +160,10 @@ class TrialStorage:
         return trial
 
 
-def _storage(uri: str) -> Any:
-    """Optuna's storage; it makes its tables where they lack."""
-    # Optuna takes braces for a template. Connections that a restart of the database broke are found out before use.
-    return optuna.storages.RDBStorage(
-        uri.replace("{", "{{").replace("}", "}}"), {"pool_pre_ping": scheme(uri) != "sqlite"}
-    )
+def open_storage(uri: str) -> Any:
+    """Optuna's storage; it makes its tables where they lack. No connection is held while an epoch is trained."""
+    template = uri.replace("{", "{{").replace("}", "}}")  # Optuna takes braces for one
+    return optuna.storages.RDBStorage(template, {"poolclass": NullPool})
 
 
 def _leads_to(trial: FrozenTrial, wanted: FrozenTrial) -> bool:
