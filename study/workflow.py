@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,10 +31,8 @@ from study.storage.projector import write_projector
 from study.storage.tables import write_tables, write_uses_table
 from study.storage.uses import Uses, read_uses, write_uses
 from study.terminal.display import Display
-from study.tracking.courier import Recorder
-from study.tracking.delivery import identity, later, points
-from study.tracking.optuna_copy import OptunaCopy
-from study.tracking.tracker import Tracker
+from study.tracking.delivery import points
+from study.tracking.stores import Stores
 from study.tracking.uri import public_uri
 
 
@@ -64,30 +61,21 @@ def run_study(study: Study, place: Workplace, home: Home) -> None:
     """
     folder = home.folder
     trials = {trial.number: trial for trial in files.read_trials(folder)}
-    about = environment(folder, place.command)
-    files.write_study(folder, study, about)
+    files.write_study(folder, study, environment(folder, place.command))
     home.publish()
-    name = identity(study, about)
     images = Images(place.dataset.folder.resolve(), study.seed, study.pool_limit)
     limit, length = study.trials, study.budget_seconds
     with (
         Display(
             study.name, study.method, study.dataset, limit, length, study.epochs, study.lanes, place.quiet
         ) as display,
-        Tracker(place.tracking_uri, study, name, place.results.path or folder.parent) as tracker,
-        ExitStack() as stack,
+        Stores(folder, place.results, place.tracking_uri, place.optuna_storage) as stores,
     ):
         for line in keeping.tidy(study, home, list(trials.values())):
             display.note(line)
-        copy = None
-        if place.optuna_storage is not None:
-            unfinished = files.read_started(folder)
-            copy = OptunaCopy(place.optuna_storage, study, name, list(trials.values()), unfinished)
-            stack.enter_context(copy)
         for trial in trials.values():
-            tracker.finish_trial(trial)
             display.finished(trial)
-        _search(study, place, images, home, trials, [tracker] if copy is None else [tracker, copy], display)
+        _search(study, place, images, home, trials, stores, display)
         best = best_trial(list(trials.values()))
         if best is None:
             reasons = sorted({trial.error for trial in trials.values() if trial.error})
@@ -101,22 +89,13 @@ def run_study(study: Study, place: Workplace, home: Home) -> None:
         write_tables(folder, study, list(trials.values()), fits)
         if uses is not None:
             write_uses_table(folder, study, uses.figures)
-            tracker.log_uses(uses.figures)
         write_study_report(folder, study, list(trials.values()), fits, home.checkpoints / BEST)
         home.publish()
         curve = points(study, fits)
-        tracker.log_curve(curve)
-        tracker.log_files(folder)
+        stores.log_results(curve, uses.figures if uses is not None else ())
         display.phase("closing MLflow")
-        tracker.close()
-        if tracker.problem:
-            again = later(place.results, "--tracking-uri", place.tracking_uri)
-            display.note(f"MLflow: {tracker.problem}; deliver later with {again}")
-        if copy is not None and place.optuna_storage is not None:
-            copy.close()
-            if copy.problem:
-                again = later(place.results, "--optuna-storage", place.optuna_storage)
-                display.note(f"Optuna: {copy.problem}; deliver later with {again}")
+        for line in stores.close():
+            display.note(line)
         uri = public_uri(place.tracking_uri)
         ui = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
         written = place.results / study.name
@@ -129,7 +108,7 @@ def _search(
     images: Images,
     home: Home,
     trials: dict[int, Trial],
-    recorders: Sequence[Recorder],
+    stores: Stores,
     display: Display,
 ) -> None:
     """Run the trials that are missing; `trials` grows by each that finishes."""
@@ -137,20 +116,17 @@ def _search(
     def started(trial: Started) -> None:
         files.write_started(home.folder, trial)
         home.publish()
-        for recorder in recorders:
-            recorder.start_trial(trial.number, f"{study.name}-{trial.number:03d}", trial.params)
+        stores.start_trial(trial.number, f"{study.name}-{trial.number:03d}", trial.params)
 
     def epoch(lane: int, number: int, epoch: Epoch) -> None:
-        for recorder in recorders:
-            recorder.log_epoch(number, epoch)
+        stores.log_epoch(number, epoch)
         display.epoch(lane, number, epoch)
 
     def finished(trial: Trial) -> None:
         trials[trial.number] = trial
         if problem := keeping.keep(home, trial, best=best_trial(list(trials.values())) is trial):
             display.note(problem)
-        for recorder in recorders:
-            recorder.finish_trial(trial)
+        stores.finish_trial(trial)
         display.finished(trial)
 
     display.phase(f"{study.name}: search")

@@ -19,10 +19,12 @@ import pytest
 from rich.console import Console
 from sqlalchemy.pool import NullPool
 
-from study import report, workflow
+from study import report
+from study.environment import environment
 from study.options import parse
 from study.records import Started, Trial, best_trial
 from study.storage import files
+from study.storage.folder import Folder
 from study.storage.tables import write_tables
 from study.storage.uses import write_uses
 from study.terminal.display import Display
@@ -236,9 +238,9 @@ def test_a_password_reaches_nothing_that_a_study_prints_or_writes(
         copy.close(patience=0.2)
         options = ["--method", "rotnet", "--tracking-uri", uri, f"--optuna-storage={storage}"]
         assert parse(options).tracking_uri == uri
-        environment = workflow._environment(["python", "-m", "study.run", *options])
-        files.write_study(folder, study, environment)
-        display.note(f"{tracker.problem} {copy.problem} {later(tmp_path, '--tracking-uri', uri)}")
+        about = environment(folder, ["python", "-m", "study.run", *options])
+        files.write_study(folder, study, about)
+        display.note(f"{tracker.problem} {copy.problem} {later(Folder.of(tmp_path), '--tracking-uri', uri)}")
         write_finished(tmp_path / "others", "other", "other")
         status, reported = run_report("--results", str(tmp_path), "--tracking-uri", uri, "--optuna-storage", storage)
     assert status == 1, reported
