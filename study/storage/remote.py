@@ -13,7 +13,7 @@ from pyarrow import fs
 
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss")
 _S3_OPTIONS = {"region", "scheme", "endpoint_override"}
-_CONNECT, _SILENCE = 10.0, 30.0  # seconds, until a store that does not answer is given up
+_CONNECT, _SILENCE = 10.0, 20.0  # seconds; a store that never answers is given up after a minute and a half
 _ATTEMPTS = 3
 
 
