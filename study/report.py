@@ -146,6 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _stores(results: Folder, tracking_uri: str | None, optuna_storage: str | None) -> list[tuple[str, Deliver, str]]:
     """What each store is called, who delivers to it, and its URI. Raises ValueError where it can be no store."""
     stores: list[tuple[str, Deliver, str]] = []
+    if tracking_uri is None and optuna_storage is None:  # then results may lie where no database can
+        return stores
     own = os.environ.get("MLFLOW_TRACKING_URI") or default_uri(results)
     if tracking_uri is not None:
         check_uri(tracking_uri or own)
