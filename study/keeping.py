@@ -29,8 +29,11 @@ class Home:
 
 
 @contextmanager
-def home(results: Folder, name: str) -> Iterator[Home]:
-    """The home of the study `name`: its own folder, or a fresh copy of that in an object store."""
+def home(results: Folder, name: str, check: Callable[[], None]) -> Iterator[Home]:
+    """The home of the study `name`: its own folder, or a fresh copy of that in an object store.
+
+    `check` raises where the study is no longer ours to write.
+    """
     if results.path is not None:
         folder = results.path / name
         yield Home(folder, Folder.of(folder.resolve() / CHECKPOINTS), lambda: None)
@@ -39,7 +42,12 @@ def home(results: Folder, name: str) -> Iterator[Home]:
         copy = Path(copies) / name
         mirror = Mirror(copy, results / name)
         mirror.fetch()
-        yield Home(copy, results / name / CHECKPOINTS, mirror.publish)
+
+        def publish() -> None:
+            check()
+            mirror.publish()
+
+        yield Home(copy, results / name / CHECKPOINTS, publish)
 
 
 def keep(place: Home, trial: Trial, best: bool) -> str | None:

@@ -20,6 +20,7 @@ from types import FrameType
 
 from study.checks import check_folders, check_method, check_resumed, study_of
 from study.cluster.curve import CurveError
+from study.cluster.images import share
 from study.cluster.lanes import LaneError, Lanes
 from study.cluster.layout import Layout, fit_layout, room
 from study.cluster.runtime import ClusterError, joined, nodes, this_machine
@@ -27,7 +28,7 @@ from study.cluster.vigil import RayDiedError
 from study.command_line import refuse
 from study.data.dataset import prepare
 from study.data.sources import open_source
-from study.keeping import home
+from study.keeping import Home, home
 from study.options import Options, parse
 from study.storage.folder import Folder, StorageError
 from study.storage.locks import held
@@ -109,8 +110,7 @@ def _run(options: Options, command: Sequence[str]) -> int:
 
     title, methods = ", ".join(names.values()), ", ".join(names)
     with ExitStack() as stack:
-        for name in names.values():
-            stack.enter_context(held(options.results, name))
+        locks = {name: stack.enter_context(held(options.results, name)) for name in names.values()}
         with Display(title, methods, source.name, None, None, options.epochs, 0, options.quiet) as display:
             display.phase("preparing images")
             dataset = prepare(
@@ -129,21 +129,24 @@ def _run(options: Options, command: Sequence[str]) -> int:
             studies = [
                 study_of(options, method, built[method], name, dataset, layout) for method, name in names.items()
             ]
-            homes = {}
+            homes: dict[str, Home] = {}
             for study in studies if options.resume else ():
-                homes[study.name] = stack.enter_context(home(options.results, study.name))
+                homes[study.name] = stack.enter_context(home(options.results, study.name, locks[study.name].check))
                 check_resumed(study, homes[study.name].folder)
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="study-")))
             display.phase(f"starting {layout.lanes} {'lane' if layout.lanes == 1 else 'lanes'}")
             follow = None if options.lanes or not options.address else partial(_room, layout)
             lanes = stack.enter_context(Lanes(layout, scratch, options.hang_after, room=follow))
             lanes.wait_until_ready()
+            nearby = share(dataset.folder.resolve()) if options.address else None
         stores = uri, options.optuna_storage
-        place = Workplace(lanes, dataset, options.results, scratch, *stores, command, options.quiet)
+        place = Workplace(lanes, dataset, options.results, scratch, *stores, command, options.quiet, nearby)
         for study in studies:
             if options.overwrite:
                 (options.results / study.name).remove_all()
-            run_study(study, place, homes.get(study.name) or stack.enter_context(home(options.results, study.name)))
+            if study.name not in homes:
+                homes[study.name] = stack.enter_context(home(options.results, study.name, locks[study.name].check))
+            run_study(study, place, homes[study.name])
     return 0
 
 

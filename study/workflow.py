@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,6 +48,7 @@ class Workplace:
     optuna_storage: str | None
     command: Sequence[str]
     quiet: bool
+    nearby: Callable[[], Path] | None  # where a machine of the cluster has the images
 
 
 class NoTrialError(RuntimeError):
@@ -63,7 +64,7 @@ def run_study(study: Study, place: Workplace, home: Home) -> None:
     trials = {trial.number: trial for trial in files.read_trials(folder)}
     files.write_study(folder, study, environment(folder, place.command))
     home.publish()
-    images = Images(place.dataset.folder.resolve(), study.seed, study.pool_limit)
+    images = Images(place.dataset.folder.resolve(), study.seed, study.pool_limit, place.nearby)
     limit, length = study.trials, study.budget_seconds
     with (
         Display(

@@ -9,6 +9,7 @@ it yields the items of before once more, quickly, from its own checkpoint.
 from __future__ import annotations
 
 import queue
+import re
 import threading
 import time
 import uuid
@@ -23,6 +24,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from study.cluster.group import Gloo
 from study.cluster.layout import Layout
 from study.cluster.mailbox import ATTEMPTS, SILENCE, Lane, Mailbox
 from study.cluster.messages import Failure, Job
@@ -98,7 +100,7 @@ class Lanes:
                 "threads": max(1, int(layout.cpus_per_worker)),
                 "hang_after": self._hang_after,
             },
-            torch_config=TorchConfig(backend="nccl" if layout.gpus_per_worker else "gloo"),
+            torch_config=TorchConfig(backend="nccl") if layout.gpus_per_worker else Gloo(),
             scaling_config=ScalingConfig(
                 num_workers=layout.workers, use_gpu=layout.gpus_per_worker > 0, resources_per_worker=resources
             ),
@@ -122,7 +124,9 @@ class Lanes:
             if self._closing.is_set():
                 return
         self._broken.add(lane.number)
-        lane.mailbox.give_up.remote(f"lane {lane.number} died {ATTEMPTS} times: {self._errors.get(lane.number)}")
+        lane.mailbox.give_up.remote(
+            f"lane {lane.number} died {ATTEMPTS} times: {_last_line(self._errors.get(lane.number))}"
+        )
 
     def _look_after(self) -> None:
         """Know which lanes live, start others where there is room, and say when none is left."""
@@ -133,7 +137,7 @@ class Lanes:
                 seen = time.monotonic()
             if len(self._broken) == len(self.lanes):
                 number, error = max(self._errors.items(), default=(0, None))
-                self.trouble = LaneError(f"every lane died; lane {number}: {error}")
+                self.trouble = LaneError(f"every lane died; lane {number}: {_last_line(error)}")
             elif time.monotonic() - seen > _PATIENCE:
                 self.trouble = LaneError(f"no lane has answered for {_PATIENCE / 60:.0f} minutes")
             if self._room is not None and self._room() > len(self.lanes) - len(self._broken):
@@ -159,7 +163,7 @@ class Lanes:
             while not ray.wait([ready], timeout=1.0)[0]:
                 if lane.number in self._errors:
                     error = self._errors[lane.number]
-                    raise LaneError(f"lane {lane.number} did not start: {error}") from error
+                    raise LaneError(f"lane {lane.number} did not start: {_last_line(error)}") from error
         self._alive = frozenset(lane.number for lane in self.lanes)
 
     def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
@@ -210,6 +214,12 @@ class Lanes:
             lane.mailbox.close.remote()
         for thread in self._threads:
             thread.join(timeout=10)
+
+
+def _last_line(error: object) -> str:
+    """What Ray's error says in the end, without its colours."""
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
 
 
 def _work(lane: Lane, job: Job, answers: queue.SimpleQueue[tuple[Lane, Job, int, Any]]) -> None:

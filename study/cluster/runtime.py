@@ -26,6 +26,7 @@ _ENVIRONMENT = {
 
 
 _ATTEMPTS = 3  # at starting Ray
+_TOKEN = "; if it wants a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as they are set there"
 
 
 class ClusterError(RuntimeError):
@@ -60,7 +61,8 @@ def joined(address: str | None, cpus: int | None = None) -> Iterator[list[Node]]
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ValueError(f"no Ray cluster answers at --address {address}: {error}") from error
+            token = "" if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH") else _TOKEN
+            raise ValueError(f"no Ray cluster answers at --address {address}: {error}{token}") from error
     leave: Callable[[], object] = ray.shutdown
     try:
         with vigil(_signs(address)):
@@ -117,11 +119,16 @@ def _start(cpus: int, gpus: int) -> None:
 
 def _knock(address: str) -> None:
     """Raise ValueError where nothing listens at HOST:PORT: Ray itself would go on trying for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address.startswith("ray://"):  # Ray Client would run Tune's searcher, and so our writing, on the head
+        raise ValueError(
+            f"--address {address}: a study does not run through Ray Client; start it on a node of the cluster with "
+            "--address auto, or send it there with ray job submit"
+        )
+    host, _, port = address.rpartition(":")
     if not port.isdigit():
         if address == "auto":
             return
-        raise ValueError(f"--address {address} is no address: give HOST:PORT, ray://HOST:PORT or auto")
+        raise ValueError(f"--address {address} is no address: give HOST:PORT or auto")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, OverflowError) as error:
