@@ -161,16 +161,20 @@ def _curve(
 ) -> list[Fit]:
     """Fit what is missing of the curve and return all of it."""
     known = [fit for fit in files.read_fits(home.folder) if fit.repeat in encoders]
-    fits = [fit for fit in known if fit.trial_id in (None, best.trial_id)]
+    fits: dict[object, Fit] = {}
+
+    def add(found: Sequence[Fit]) -> None:
+        fits.update(((fit.mode, fit.fraction, fit.repeat, fit.draw, fit.split), fit) for fit in found)
 
     def fitted(done: Sequence[Fit]) -> None:
         files.write_fits(home.folder, done)
         home.publish()
-        fits.extend(done)
+        add(done)
 
+    add([fit for fit in known if fit.trial_id in (None, best.trial_id)])
     display.phase(f"{study.name}: curve")
-    draw_curve(study, images, place.lanes, best, encoders, list(fits), fitted, display.fits)
-    return fits
+    draw_curve(study, images, place.lanes, best, encoders, list(fits.values()), fitted, display.fits)
+    return list(fits.values())
 
 
 def _uses(study: Study, place: Workplace, images: Images, home: Home, best: Trial, display: Display) -> Uses | None:

@@ -162,6 +162,20 @@ def test_further_repeats_are_added_to_a_curve_that_is_there(tmp_path: Path) -> N
     assert {(fit.mode, fit.repeat) for fit in more} == {(mode, 2) for mode in PRETRAINED}
 
 
+def test_heads_that_are_trained_together_are_fitted_in_the_company_they_had(tmp_path: Path) -> None:
+    """An interrupted curve ends with the same figures as a whole one, to the last bit."""
+    encoders = {repeat: Folder.of(tmp_path / str(repeat)) for repeat in range(3)}
+    jobs, fits = _curve(encoders, [])
+    whole = {frozenset(job.classifiers) for job in jobs}
+    lost = [("frozen", 1, 0.02, 0), ("random", 0, 1.0, 1), ("supervised", 0, 0.02, 1)]
+    kept = [fit for fit in fits if (fit.mode, fit.repeat, fit.fraction, fit.draw) not in lost]
+    again, more = _curve(encoders, kept)
+    fitted = [job for job in again if job.classifiers[0].test]
+    assert all(frozenset(job.classifiers) in whole for job in fitted)
+    assert len(fitted) == len(lost)
+    assert {(fit.mode, fit.repeat) for fit in more} == {("frozen", 1), ("random", 0), ("supervised", 0)}
+
+
 def test_a_study_that_pretrains_nothing_has_one_repeat(photo_digits: Dataset, tmp_path: Path) -> None:
     images, lanes = Images(photo_digits.folder, STUDY.seed, STUDY.pool_limit), Here()
     study = replace(STUDY, modes=("supervised", "random"))

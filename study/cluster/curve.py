@@ -71,12 +71,23 @@ def draw_curve(
 ) -> None:
     """Fit every classifier of the curve that `have` lacks; `fitted` is told of each, on validation and on test.
 
-    `encoders` are the folders of the encoders by repeat: 0 is the best trial's own. `progress` hears (classifiers
-    fitted, classifiers in all).
+    Some that `have` holds may be told again, the same. `encoders` are the folders of the encoders by repeat: 0 is the
+    best trial's own. `progress` hears (classifiers fitted, classifiers in all).
     Raises CurveError where a fit fails.
     """
     known = {(fit.repeat, fit.mode, _budget(study, fit), fit.draw) for fit in have}
-    missing = [each for each in _points(study, sorted(encoders)) if each not in known]
+    points = _points(study, sorted(encoders))
+    # Heads that are trained together come out a hair different in other company: a group is fitted whole or not.
+    torn = {
+        _together(repeat, mode, draw)
+        for repeat, mode, budget, draw in points
+        if (repeat, mode, budget, draw) not in known
+    }
+    missing = [
+        (repeat, mode, budget, draw)
+        for repeat, mode, budget, draw in points
+        if (repeat, mode, budget, draw) not in known or (mode in FROZEN and _together(repeat, mode, draw) in torn)
+    ]
     base = classifier_config(best.params)
     candidates = {
         mode: _candidates(mode, base, study, best) for mode in dict.fromkeys(mode for _, mode, _, _ in missing)
@@ -149,12 +160,8 @@ def _run(
     """Spread classifiers over the lanes: those that share features together, the trained ones one by one."""
     groups: dict[tuple[object, ...], list[Classifier]] = defaultdict(list)
     for place, each in enumerate(classifiers):
-        shared = {
-            "frozen": ("frozen", each.repeat),
-            "frozen_mlp": ("frozen_mlp", each.repeat),
-            "random": ("random", each.draw),
-        }.get(each.mode, (each.mode, each.repeat, place // study.workers))
-        groups[shared].append(each)
+        alone = () if each.mode in FROZEN else (place // study.workers,)
+        groups[(*_together(each.repeat, each.mode, each.draw), *alone)].append(each)
     jobs = [
         Job(
             f"{study.name}-{purpose}-{number}",
@@ -175,6 +182,11 @@ def _run(
         if isinstance(answer, Failure):
             raise CurveError(f"{job.argument.classifiers[0].mode} classifiers failed: {answer.reason}\n{answer.detail}")
         yield answer
+
+
+def _together(repeat: int, mode: Mode, draw: int) -> tuple[Mode, int]:
+    """What classifiers have in common that share features: the encoder."""
+    return (mode, draw) if mode == "random" else (mode, repeat)
 
 
 def _budget(study: Study, fit: Fit) -> Budget:
