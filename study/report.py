@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +21,7 @@ from study.reporting.study_page import study_page
 from study.storage.checkpoints import BEST, CHECKPOINTS
 from study.storage.files import STUDY, read_fits, read_study, read_trials, write_whole
 from study.storage.folder import Folder, StorageError
+from study.storage.locks import held
 from study.storage.mirror import Mirror, for_comparison, for_delivery
 from study.storage.promoted import read_figures
 from study.storage.tables import write_comparison
@@ -27,7 +29,7 @@ from study.storage.uses import read_uses
 from study.tracking.delivery import deliver_runs, deliver_trials
 from study.tracking.uri import check_storage, check_uri, default_uri, public_uri
 
-Deliver = Callable[[Path, str], str | None]  # tells a store of the study in a folder; says why it could not
+Deliver = Callable[[Path, Folder, str], str | None]  # tells a store of the study in a folder; says why it could not
 
 
 def write_study_report(
@@ -91,7 +93,7 @@ def _write_remote(folder: Folder, labels: int | None, latex: bool, stores: Seque
         except ValueError as error:
             raise ValueError(str(error).replace(scratch, str(folder))) from error
         mirror.publish()
-        return _deliver(copy, stores)
+        return _deliver(copy, folder, stores)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -133,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = _write_remote(folder, options.labels, options.latex, stores)
         else:
             write_comparison_report(folder.path, options.labels, options.latex)
-            status = _deliver(folder.path, stores)
+            status = _deliver(folder.path, folder, stores)
     except ValueError as error:
         refuse(str(error))
     except StorageError as error:
@@ -146,25 +148,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _stores(results: Folder, tracking_uri: str | None, optuna_storage: str | None) -> list[tuple[str, Deliver, str]]:
     """What each store is called, who delivers to it, and its URI. Raises ValueError where it can be no store."""
     stores: list[tuple[str, Deliver, str]] = []
-    if tracking_uri is None and optuna_storage is None:  # then results may lie where no database can
-        return stores
-    own = os.environ.get("MLFLOW_TRACKING_URI") or default_uri(results)
+    tracking = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not tracking and (tracking_uri is not None or results.path is not None):
+        tracking = default_uri(results)
     if tracking_uri is not None:
-        check_uri(tracking_uri or own)
-        stores.append(("MLflow", deliver_runs, tracking_uri or own))
+        check_uri(tracking)
+        stores.append(("MLflow", deliver_runs, tracking))
     if optuna_storage is not None:
         uri = optuna_storage or os.environ.get("OPTUNA_STORAGE", "")
-        check_storage(uri, tracking_uri or own)
+        check_storage(uri, tracking)
         stores.append(("Optuna", deliver_trials, uri))
     return stores
 
 
-def _deliver(results: Path, stores: Sequence[tuple[str, Deliver, str]]) -> int:
-    """Tell each store of every study. Returns the exit status: 1 where a store could not be told all."""
+def _deliver(copies: Path, results: Folder, stores: Sequence[tuple[str, Deliver, str]]) -> int:
+    """Tell each store of every study of `results`, read from `copies`, but of those that run: their drivers do so.
+
+    Returns the exit status: 1 where a store could not be told all.
+    """
     status = 0
     for store, deliver, uri in stores:
-        for folder in sorted(path.parent for path in results.glob(f"*/{STUDY}")):
-            problem = deliver(folder, uri)
+        for folder in sorted(path.parent for path in copies.glob(f"*/{STUDY}")):
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(held(results, folder.name))
+                except ValueError as running:
+                    print(f"{store} is left to the driver of a study: {running}")
+                    continue
+                problem = deliver(folder, results, uri)
             if problem is not None:
                 print(f"error: {store}: {folder.name} {problem}", file=sys.stderr)
                 status = 1

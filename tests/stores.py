@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from study.records import Epoch, Status, Study, Trial
+from study.storage.folder import Folder
 from study.tracking.courier import Recorder
 from study.tracking.tracker import Tracker
 from tests import made_up
@@ -37,7 +38,7 @@ def run_trial(tracker: Recorder, finished: Trial) -> None:
 
 
 def tracked(uri: str, study: Study = STUDY, identity: str = "0123456789abcdef", results: Path = Path()) -> Tracker:
-    return Tracker(uri, study, identity, results)
+    return Tracker(uri, study, identity, Folder.of(results))
 
 
 def client(uri: str) -> Any:

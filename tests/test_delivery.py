@@ -7,6 +7,8 @@ import http.server
 import io
 import json
 import logging
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -34,7 +36,7 @@ from study.tracking.tracker import Tracker
 from study.tracking.uri import check_storage, check_uri, hidden, public_uri
 from tests import made_up
 from tests.postgres import PASSWORD, USER, Postgres
-from tests.stores import client, found, points, run_trial, statuses
+from tests.stores import client, found, points, run_trial, statuses, tracked
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
@@ -166,7 +168,7 @@ def test_a_study_recorded_in_part_is_completed(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     study, environment = files.read_study(folder)
     trials = files.read_trials(folder)
-    tracker = Tracker(uri, study, identity(study, environment), tmp_path)
+    tracker = tracked(uri, study, identity(study, environment), tmp_path)
     run_trial(tracker, trials[0])
     tracker.start_trial(1, trials[1].trial_id, trials[1].params)
     tracker.log_epoch(1, trials[1].history[0])
@@ -187,6 +189,36 @@ def test_a_study_recorded_in_part_is_completed(tmp_path: Path) -> None:
 @pytest.fixture(autouse=True)
 def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("study.tracking.delivery.PATIENCE", 1.0)
+
+
+def test_a_study_that_runs_is_left_to_its_driver(tmp_path: Path) -> None:
+    write_interrupted(tmp_path, "running", "some")
+    write_finished(tmp_path, "ended", "some")
+    script = "import sys, time; from pathlib import Path; from study.storage.locks import held\n"
+    script += "with held(Path(sys.argv[1]), 'running'): print('held', flush=True); time.sleep(600)"
+    driver = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE)
+    try:
+        with driver:
+            assert driver.stdout is not None
+            driver.stdout.readline()
+            status, printed = run_report("--results", str(tmp_path), "--optuna-storage", f"sqlite:///{tmp_path}/o.db")
+            driver.kill()
+    finally:
+        driver.kill()
+    assert status == 0, printed
+    assert f"running is being run by process {driver.pid}" in printed
+    assert [name.rpartition("-")[0] for name in copies(f"sqlite:///{tmp_path}/o.db")] == ["ended"]
+
+
+def test_the_files_of_results_in_an_object_store_stay_there(postgres: Postgres, tmp_path: Path) -> None:
+    study = dataclasses.replace(made_up.study(), dataset="remote")
+    uri = postgres.database()
+    (tmp_path / "report.md").write_text("# Report")
+    with Tracker(uri, study, "an-identity", Folder.of("s3://bucket/results")) as tracker:
+        tracker.log_files(tmp_path)
+        tracker.close(patience=60)
+    assert tracker.problem is None
+    assert client(uri).get_experiment_by_name("remote").artifact_location == "s3://bucket/results/mlartifacts"
 
 
 @contextmanager
@@ -229,7 +261,7 @@ def test_a_password_reaches_nothing_that_a_study_prints_or_writes(
         study, _ = files.read_study(folder)
         printed = io.StringIO()
         display = Display("secret", "rotnet", "secret", TRIALS, None, 9, 2, False, Console(file=printed))
-        tracker = Tracker(uri, study, "an-identity", tmp_path)
+        tracker = tracked(uri, study, "an-identity", tmp_path)
         copy = OptunaCopy(storage, study, "an-identity", [], [])
         for trial in made_up_trials(3):
             run_trial(tracker, trial)

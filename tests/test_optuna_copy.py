@@ -18,9 +18,12 @@ from optuna.trial import FrozenTrial, TrialState
 from methods import METHODS
 from methods.space import defaults
 from study.records import Started, Trial
+from study.tracking import courier
+from study.tracking.notes import settings
 from study.tracking.optuna_copy import OptunaCopy
 from study.tracking.trial_storage import open_storage
 from tests import stores
+from tests.cut_connection import cut_connection
 from tests.postgres import Postgres
 from tests.stores import STUDY, run_trial, wait_until
 
@@ -196,7 +199,25 @@ def test_a_storage_killed_and_restarted_in_mid_study_has_every_trial_once(
     check(uri, [trial(number) for number in range(9)])
 
 
+def test_a_connection_that_is_cut_after_any_commit_leaves_nothing_twice_in_the_copy(
+    postgres: Postgres, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.tracking.courier.LAST_RETRY", 0.05)
+    for at in (0, 1, *range(len(settings(STUDY)), 100)):  # the study's own settings are a commit each
+        identity = f"{at:08d}"
+        with cut_connection(postgres.port, at) as cut:
+            uri = database.replace(f":{postgres.port}/", f":{cut.port}/")
+            with OptunaCopy(uri, STUDY, identity, (trial(0),), ()) as copy:
+                run_trial(copy, trial(1, epochs=1))
+        assert copy.problem is None
+        check(database, [trial(0), trial(1, epochs=1)], name=f"{STUDY.name}-{identity}")
+        if not cut.made:
+            break
+    assert at > len(settings(STUDY)) + 2  # the study and two trials
+
+
 def _record(uri: str, name: str, at_once: Any) -> None:
+    courier.RETRY = courier.LAST_RETRY = 600.0  # neither may get in the other's way even once
     at_once.wait()
     with OptunaCopy(uri, dataclasses.replace(STUDY, name=name), IDENTITY, (), ()) as copy:
         for number in range(6):

@@ -19,9 +19,11 @@ from urllib.request import urlopen
 
 import pytest
 
+from study.tracking import courier
 from study.tracking.tracker import Tracker
+from tests.cut_connection import cut_connection
 from tests.postgres import Postgres
-from tests.stores import STUDY, children, client, epoch, points, run_trial, statuses, tracked, trial, wait_until
+from tests.stores import STUDY, children, client, epoch, found, points, run_trial, statuses, tracked, trial, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
@@ -70,6 +72,7 @@ def _answers(url: str) -> bool:
 
 
 def _whole_studies(uris: list[str], name: str, folder: Path, at_once: Any) -> None:
+    courier.RETRY = courier.LAST_RETRY = 600.0  # neither may get in the other's way even once
     study = dataclasses.replace(STUDY, name=name, dataset=folder.name)
     (folder / name).mkdir()
     (folder / name / "report.md").write_text(name)
@@ -210,6 +213,25 @@ def _resume(uri: str, tmp_path: Path) -> None:
         assert points(uri, run, "best_objective") == Counter({3: 1})
     parent = client(uri).get_run(children(uri, STUDY.name, tmp_path.name)[0].data.tags["mlflow.parentRunId"])
     assert max(points(uri, parent, "best_objective").values()) == 1
+
+
+def test_a_connection_that_is_cut_after_any_commit_leaves_nothing_twice_in_mlflow(
+    postgres: Postgres, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.tracking.courier.LAST_RETRY", 0.05)
+    for at in range(100):
+        study = dataclasses.replace(STUDY, dataset=f"{tmp_path.name}-{at}")
+        with cut_connection(postgres.port, at) as cut:
+            uri = store.replace(f":{postgres.port}/", f":{cut.port}/")
+            with tracked(uri, study, study.dataset, tmp_path) as tracker:
+                run_trial(tracker, trial(0, epochs=1))
+        assert tracker.problem is None
+        assert sorted(statuses(store, study.dataset)) == [(STUDY.name, "FINISHED"), ("trial-000", "FINISHED")], at
+        for run in found(store, study.dataset):
+            assert all(points(store, run, metric).most_common(1)[0][1] == 1 for metric in run.data.metrics), at
+        if not cut.made:
+            break
+    assert at > 5  # commits of a study of one trial
 
 
 def test_a_tracker_may_be_closed_twice(tmp_path: Path) -> None:

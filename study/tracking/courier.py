@@ -55,6 +55,7 @@ class Courier(Generic[N]):
         self._notes: queue.SimpleQueue[N | None] = queue.SimpleQueue()
         self._ended = False  # the thread has taken None, the last of the notes
         self._closing, self._given_up = threading.Event(), threading.Event()
+        self._closed_at = 0.0  # on the monotonic clock
         # Idle until the first note, for importing MLflow would slow the start of everything else by seconds.
         # A daemon, so that a store that hangs cannot keep the process alive.
         self._thread = threading.Thread(target=self._deliver, name=name, daemon=True)
@@ -64,20 +65,23 @@ class Courier(Generic[N]):
         """Have the store know."""
         self._notes.put(note)
 
+    def end(self) -> None:
+        """Say that no note follows. Does not wait: several couriers that are told so at once end at once."""
+        if not self._closing.is_set():
+            self._notes.put(None)
+            self._closed_at = time.monotonic()
+            self._closing.set()
+
     def close(self, patience: float) -> None:
-        """Wait for what is still to be written.
+        """Wait for what is still to be written since `end`.
 
         A failing store is given up `patience` seconds after it last did as told, and one that is merely slow after
         six times as long: `problem` then says so.
         """
-        if self._closing.is_set():
-            return
-        self._notes.put(None)
-        self._closing.set()
-        begun = time.monotonic()
+        self.end()
         while self._thread.is_alive():
             self._thread.join(0.05)
-            silence = time.monotonic() - max(begun, self._destination.answered)
+            silence = time.monotonic() - max(self._closed_at, self._destination.answered)
             if silence > (patience if self.problem else 6 * patience):
                 break
         self._given_up.set()

@@ -35,15 +35,17 @@ def points(study: Study, fits: Sequence[Fit]) -> list[Point]:
     return [_point(mean) for mean in means(tables.curves_frame(study, fits))]
 
 
-def deliver_runs(folder: Path, uri: str) -> str | None:
-    """Tell MLflow what it lacks of the study in `folder`. Returns why that failed, in one line.
+def deliver_runs(folder: Path, results: Folder, uri: str) -> str | None:
+    """Tell MLflow what it lacks of the study in `folder`, which is one of `results` or a copy of one.
+
+    Returns why that failed, in one line.
 
     Raises ValueError where a file of the study is damaged, and as `check_uri`.
     """
     study, environment = files.read_study(folder)
     trials = files.read_trials(folder)
     begun = min(map(trial_begun, trials), default=now())
-    tracker = Tracker(uri, study, identity(study, environment), folder.parent, begun)
+    tracker = Tracker(uri, study, identity(study, environment), results, begun)
     for trial in trials:
         tracker.finish_trial(trial)
     best = best_trial(trials)
@@ -56,12 +58,13 @@ def deliver_runs(folder: Path, uri: str) -> str | None:
         tracker.log_curve(points(study, fits))
         tracker.log_files(folder)
         ending, ended = "FINISHED", round((folder / tables.TRIALS).stat().st_mtime * 1000)
-    tracker.close(ending, PATIENCE, ended)
+    tracker.end(ending, ended)
+    tracker.close(patience=PATIENCE)
     return tracker.problem
 
 
-def deliver_trials(folder: Path, uri: str) -> str | None:
-    """Bring the Optuna copy of the study in `folder` to its trials. Returns why that failed, in one line.
+def deliver_trials(folder: Path, results: Folder, uri: str) -> str | None:
+    """Bring the Optuna copy of the study in `folder`, one of `results`, to its trials. Returns as `deliver_runs`.
 
     Raises ValueError where a file of the study is damaged.
     """

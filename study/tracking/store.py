@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from study.records import Study
+from study.storage.folder import Folder
 from study.tracking.databases import opened, reason
 from study.tracking.notes import Ending, Metric, Note, now, settings
 from study.tracking.uri import scheme, sqlite_path, whole_uri
@@ -15,6 +15,8 @@ from study.tracking.uri import scheme, sqlite_path, whole_uri
 # What a store says to a request that can never succeed. After anything else it is asked again.
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
 _PERHAPS = "BAD_REQUEST"  # of a value that no database takes, but also of a connection that broke
+_WEB = ("http", "https")  # servers that say where their files go
+_FILES = "mlartifacts"  # folder
 _ALL = 50_000  # runs, the most that MLflow takes for a number
 
 
@@ -44,7 +46,7 @@ class Store:
     does no harm: MLflow keeps one of two that are equal.
     """
 
-    def __init__(self, uri: str, study: Study, identity: str, results: Path, begun: int | None) -> None:
+    def __init__(self, uri: str, study: Study, identity: str, results: Folder, begun: int | None) -> None:
         self.uri = whole_uri(uri)
         self.refusal: str | None = None  # the last thing that MLflow refused for good
         self.answered = 0.0  # when MLflow last did as told, on the monotonic clock
@@ -101,9 +103,10 @@ class Store:
         if found := self._client.get_experiment_by_name(name):
             return str(found.experiment_id)
         # MLflow itself would put the files of a database into the working directory.
-        folder = (path.parent if path else self._results.absolute()) / "mlartifacts"
+        folder = Folder.of(path.parent) if path else self._results
+        files = folder.path.joinpath(_FILES).as_uri() if folder.path else str(folder / _FILES)
         try:
-            return str(self._client.create_experiment(name, None if scheme(self.uri) in _WEB else folder.as_uri()))
+            return str(self._client.create_experiment(name, None if scheme(self.uri) in _WEB else files))
         except MlflowException:
             if found := self._client.get_experiment_by_name(name):  # another study was faster
                 return str(found.experiment_id)
@@ -183,9 +186,6 @@ class Store:
                 self.refusal = reason(error, self.uri)
             break
         self.answered = time.monotonic()
-
-
-_WEB = ("http", "https")  # servers that say where their files go
 
 
 def _text(value: object) -> str:

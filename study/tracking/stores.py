@@ -14,7 +14,7 @@ from study.tracking.courier import Recorder
 from study.tracking.delivery import identity, later
 from study.tracking.notes import Point
 from study.tracking.optuna_copy import OptunaCopy
-from study.tracking.tracker import Tracker
+from study.tracking.tracker import Tracker, ending_of
 
 
 class Stores:
@@ -31,7 +31,7 @@ class Stores:
         trials, name = files.read_trials(folder), identity(study, environment)
         self._folder, self._results = folder, results
         self._tracking_uri, self._optuna_storage = tracking_uri, optuna_storage
-        self._tracker = Tracker(tracking_uri, study, name, results.path or folder.parent)
+        self._tracker = Tracker(tracking_uri, study, name, results)
         self._copy: OptunaCopy | None = None
         if optuna_storage is not None:
             self._copy = OptunaCopy(optuna_storage, study, name, trials, files.read_started(folder))
@@ -62,9 +62,7 @@ class Stores:
 
     def close(self) -> list[str]:
         """End the study in all stores. Returns a line for each that lacks something: why, and how to deliver it."""
-        if self._copy:
-            self._copy.close()
-        self._tracker.close()
+        self._end(None)
         told = [("MLflow", self._tracker.problem, "--tracking-uri", self._tracking_uri)]
         if self._copy and self._optuna_storage:
             told.append(("Optuna", self._copy.problem, "--optuna-storage", self._optuna_storage))
@@ -78,6 +76,11 @@ class Stores:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._end(kind)
+
+    def _end(self, kind: type[BaseException] | None) -> None:
+        """Both at once, for either may have to be waited for."""
+        self._tracker.end(ending_of(kind))
         if self._copy:
             self._copy.close()
-        self._tracker.__exit__(kind)
+        self._tracker.close()

@@ -9,6 +9,7 @@ from typing import Self
 
 from methods.space import Value
 from study.records import Epoch, Study, Trial, Use
+from study.storage.folder import Folder
 from study.tracking.courier import Courier
 from study.tracking.notes import (
     Ending,
@@ -24,7 +25,7 @@ from study.tracking.notes import (
     uses_measured,
 )
 from study.tracking.store import Store
-from study.tracking.uri import check_uri
+from study.tracking.uri import PORTS, check_uri, scheme
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -38,10 +39,11 @@ _FIGURES = "figures"  # folder of the images that report.md shows
 class Tracker:
     """The driver's side: every call takes note and returns, whatever becomes of the store."""
 
-    def __init__(self, uri: str, study: Study, identity: str, results: Path, begun: int | None = None) -> None:
+    def __init__(self, uri: str, study: Study, identity: str, results: Folder, begun: int | None = None) -> None:
         """Go on with the parent run of the study of this `identity`, if there is one; `finish_trial` its trials then.
 
-        Files go below `results` for a database, beside the database for SQLite, and where it likes for a server.
+        Files go below `results` for a database, beside the database for SQLite, and where it likes for a server. Those
+        of results in an object store stay there, if the store is a database.
         `begun`, in milliseconds since 1970, is of a study told of after its end: it is not shown as running.
         Raises ValueError as `check_uri`.
         """
@@ -50,7 +52,8 @@ class Tracker:
             os.environ.setdefault(name, value)
         self._epochs: dict[int, set[int]] = {}  # told of each trial under way
         self._best = float("-inf")
-        self._closed = False
+        self._ended = False
+        self._takes_files = results.path is not None or scheme(uri) not in PORTS
         self._courier: Courier[Note] = Courier("mlflow", Store(uri, study, identity, results, begun))
 
     @property
@@ -88,18 +91,30 @@ class Tracker:
 
     def log_files(self, folder: Path) -> None:
         """Copy the tables and reports that lie directly in `folder`, and its folder of figures, to the parent run."""
+        if not self._takes_files:
+            return
         files = (path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix != ".tmp")
         self._courier.tell(Note(None, now(), files=(*files, folder / _FIGURES)))
 
-    def close(self, ending: Ending = "FINISHED", patience: float = 10.0, ended: int | None = None) -> None:
-        """End the parent run, at `ended` or now, and as KILLED any trial still under way. Waits as `Courier.close`."""
-        if not self._closed:
-            self._closed = True
+    def end(self, ending: Ending = "FINISHED", ended: int | None = None) -> None:
+        """End the parent run, at `ended` or now, and as KILLED any trial still under way. The first word counts."""
+        if not self._ended:
+            self._ended = True
             self._courier.tell(Note(None, now() if ended is None else ended, ending=ending))
-            self._courier.close(patience)
+            self._courier.end()
+
+    def close(self, ending: Ending = "FINISHED", patience: float = 10.0) -> None:
+        """As `end`, and wait for it as `Courier.close` does."""
+        self.end(ending)
+        self._courier.close(patience)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.close("FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED")
+        self.close(ending_of(kind))
+
+
+def ending_of(kind: type[BaseException] | None) -> Ending:
+    """How a study ends that an exception of such a kind ends, or none."""
+    return "FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED"

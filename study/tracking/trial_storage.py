@@ -96,16 +96,24 @@ class TrialStorage:
             self._id = self._storage.get_study_id_from_name(self._name)
         except KeyError:
             return self._create()
+        self._describe()
         found = self._storage.get_all_trials(self._id, deepcopy=False)
         self.answered = time.monotonic()
-        return {trial.user_attrs.get(_NUMBER, _FOREIGN): trial for trial in found}
+        had = {trial.user_attrs.get(_NUMBER, _FOREIGN): trial for trial in found}
+        return had if len(had) == len(found) else {_FOREIGN: found[0]}  # one is there twice
 
     def _create(self) -> dict[int, FrozenTrial]:
         self._id = self._storage.create_new_study([StudyDirection.MAXIMIZE], self._name)
-        for name, text in settings(self._study).items():
-            self._storage.set_study_user_attr(self._id, name, text)
+        self._describe()
         self._changed = set(self._wanted)
         return {}
+
+    def _describe(self) -> None:
+        """Give the study its settings, of which a resumed one may have others."""
+        had = self._storage.get_study_user_attrs(self._id)
+        for name, text in settings(self._study).items():
+            if had.get(name) != text:
+                self._storage.set_study_user_attr(self._id, name, text)
 
     def _agree(self, had: dict[int, FrozenTrial]) -> bool:
         """Whether what the storage has becomes what is wanted by adding to it.
@@ -118,7 +126,10 @@ class TrialStorage:
     def _write_trial(self, wanted: FrozenTrial, had: dict[int, FrozenTrial]) -> None:
         trial = had.get(wanted.number)
         if trial is None:
-            wanted._trial_id = self._storage.create_new_trial(self._id, wanted)
+            created = self._storage._create_new_trial(self._id, wanted)
+            if created.number != len(had):  # Optuna itself asks again where it got no answer
+                raise RuntimeError(f"trial {wanted.number} was created twice")
+            wanted._trial_id = created._trial_id
         else:
             wanted._trial_id = trial._trial_id
             self._bring(trial, wanted)
