@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"interrupted: what is finished is kept; {_how_to_go_on(command)}", file=sys.stderr)
         return 130
     except RayDiedError as error:
-        print(f"error: {error}; what is finished is kept; {_how_to_go_on(command)}", file=sys.stderr)
+        print(f"error: {error}; what is finished is kept", file=sys.stderr)
         return RAY_DIED
 
 
@@ -82,6 +82,7 @@ def _begin_again() -> int:
         os.environ[_RESTARTS] = str(restarts + 1)
         print(f"restart {restarts + 1} of {MOST_RESTARTS}", file=sys.stderr, flush=True)
         os.execv(sys.executable, [sys.executable, *_again(["-m", "study.run", *sys.argv[1:]])])
+    print(_how_to_go_on(["python", "-m", "study.run", *sys.argv[1:]]), file=sys.stderr)
     return 1
 
 

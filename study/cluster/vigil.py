@@ -43,19 +43,19 @@ def vigil(signs: Mapping[str, Callable[[], bool]]) -> Iterator[None]:
                 missed[what] = 0 if lives() else missed[what] + 1
                 if missed[what] == _MISSES:
                     dead.append(what)
-                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
                     return
 
     if threading.current_thread() is not threading.main_thread():  # which alone may be interrupted
         yield
         return
-    before = signal.signal(signal.SIGUSR1, raise_it)
+    before = signal.signal(signal.SIGUSR2, raise_it)  # Ray Tune has taken SIGUSR1
     threading.Thread(target=watch, name="vigil", daemon=True).start()
     try:
         yield
     finally:
         over.set()
-        signal.signal(signal.SIGUSR1, before)
+        signal.signal(signal.SIGUSR2, before)
 
 
 def opens(host: str, port: int) -> bool:
