@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from study.cluster.images import share
 from study.cluster.lanes import LaneError, Lanes
 from study.cluster.layout import Layout, fit_layout, room
 from study.cluster.runtime import ClusterError, joined, nodes, this_machine
-from study.cluster.vigil import RayDiedError
+from study.cluster.vigil import RayDiedError, end_orphans
 from study.command_line import refuse
 from study.data.dataset import prepare
 from study.data.sources import open_source
@@ -37,19 +37,18 @@ from study.tracking.uri import check_storage, check_uri, default_uri, public_uri
 from study.workflow import NoTrialError, Workplace, run_study
 
 DATA = ".data"  # below --results: the prepared images
-RAY_DIED = -1  # what main returns where the command is to be started again
 MOST_RESTARTS = 3
 _RESTARTS = "STUDY_RESTARTS"  # in the environment: how many there were
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns its exit code."""
+def main(arguments: Sequence[str] | None = None, begin_again: Callable[[str], int] | None = None) -> int:
+    """The command. Returns its exit code. `begin_again` is called, with the reason, when Ray dies under it."""
     command = ["python", "-m", "study.run", *(sys.argv[1:] if arguments is None else arguments)]
     options = parse(arguments)
     prepared = _prepared(options.results)
     made = [folder for folder in (prepared.parent, prepared) if not folder.exists()]
     try:
-        return _run(options, command)
+        return _run(options, command, begin_again)
     except ValueError as error:
         for folder in reversed(made):  # nothing is left behind
             if folder.exists() and not any(folder.iterdir()):
@@ -62,8 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"interrupted: what is finished is kept; {_how_to_go_on(command)}", file=sys.stderr)
         return 130
     except RayDiedError as error:
-        print(f"error: {error}; what is finished is kept", file=sys.stderr)
-        return RAY_DIED
+        return 1 if begin_again is None else begin_again(str(error))
 
 
 def _again(command: Sequence[str]) -> list[str]:
@@ -75,14 +73,16 @@ def _how_to_go_on(command: Sequence[str]) -> str:
     return "go on with\n  " + shlex.join(public_uri(word) for word in _again(command))
 
 
-def _begin_again() -> int:
+def _begin_again(reason: str) -> int:
     """Become a process that goes on with the study, a few times in all; after those, an exit code."""
     restarts = int(os.environ.get(_RESTARTS, "0"))
+    print(f"error: {reason}; what is finished is kept", file=sys.stderr, flush=True)
     if restarts < MOST_RESTARTS:
-        os.environ[_RESTARTS] = str(restarts + 1)
         print(f"restart {restarts + 1} of {MOST_RESTARTS}", file=sys.stderr, flush=True)
+        os.environ[_RESTARTS] = str(restarts + 1)
+        end_orphans(ours=True)
         os.execv(sys.executable, [sys.executable, *_again(["-m", "study.run", *sys.argv[1:]])])
-    print(_how_to_go_on(["python", "-m", "study.run", *sys.argv[1:]]), file=sys.stderr)
+    print(_how_to_go_on(["python", "-m", "study.run", *sys.argv[1:]]), file=sys.stderr, flush=True)
     return 1
 
 
@@ -90,7 +90,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _run(options: Options, command: Sequence[str]) -> int:
+def _run(options: Options, command: Sequence[str], stuck: Callable[[str], object] | None) -> int:
     """Refuse what cannot work, in the order of cost; then start the lanes and run the studies one after another."""
     uri = options.tracking_uri or default_uri(options.results)
     check_uri(uri, options.results)
@@ -124,7 +124,7 @@ def _run(options: Options, command: Sequence[str]) -> int:
             )
             built = {method: check_method(options, method, dataset) for method in names}
             display.phase("starting Ray" if options.address is None else "joining the cluster")
-            there = stack.enter_context(joined(options.address))
+            there = stack.enter_context(joined(options.address, stuck=stuck))
             signal.signal(signal.SIGTERM, _interrupt)  # after Ray, which sets its own
             layout = layout or fit(there)
             studies = [
@@ -166,5 +166,4 @@ def _room(layout: Layout) -> int:
 if __name__ == "__main__":
     logging.getLogger("ray").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"ray(\.|$)")
-    code = main()
-    sys.exit(_begin_again() if code == RAY_DIED else code)
+    sys.exit(main(begin_again=_begin_again))

@@ -39,12 +39,14 @@ def this_machine() -> Node:
 
 
 @contextmanager
-def joined(address: str | None, cpus: int | None = None) -> Iterator[list[Node]]:
+def joined(
+    address: str | None, cpus: int | None = None, stuck: Callable[[str], object] | None = None
+) -> Iterator[list[Node]]:
     """Ray on this machine alone, or the running cluster at `address`: yields its nodes, and leaves it after.
 
     On this machine alone Ray counts `cpus`, or as many as there are. A process that is in a cluster already stays in
     it. Raises ValueError where none answers at `address`, ClusterError where Ray does not start here, and RayDiedError
-    in the main thread when Ray dies.
+    in the main thread when Ray dies; `stuck` is called, with the reason, where that thread does not hear of it.
     """
     if ray.is_initialized():
         yield nodes()
@@ -65,7 +67,7 @@ def joined(address: str | None, cpus: int | None = None) -> Iterator[list[Node]]
             raise ValueError(f"no Ray cluster answers at --address {address}: {error}{token}") from error
     leave: Callable[[], object] = ray.shutdown
     try:
-        with vigil(_signs(address)):
+        with vigil(_signs(address), stuck):
             yield nodes()
     except RayDiedError:
         leave = partial(end_orphans, ours=True)  # what is left of Ray would go on, and its own end would wait for it

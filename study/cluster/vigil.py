@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 _LOOK = 2.0  # seconds between two looks
+_PATIENCE = 15.0  # seconds for the main thread to hear of it
 _MISSES = 3  # looks in a row without a sign of life, after which Ray counts as dead
 _MARK = "STUDY_DRIVER"  # in the environment of every process that a study starts: PID-STARTED-NAMESPACE of its driver
 _NAMESPACE = str(Path("/proc/self/ns/pid").stat().st_ino) if sys.platform == "linux" else ""  # where its PID means it
@@ -25,16 +26,17 @@ class RayDiedError(BaseException):
 
 
 @contextmanager
-def vigil(signs: Mapping[str, Callable[[], bool]]) -> Iterator[None]:
+def vigil(signs: Mapping[str, Callable[[], bool]], stuck: Callable[[str], object] | None = None) -> Iterator[None]:
     """Raise RayDiedError in the main thread when one of the `signs` of life, by what it tells of, stays out.
 
-    Ray itself would end the process a minute later, or leave calls waiting for ever.
+    Ray itself would end the process a minute later, or leave calls waiting for ever. Where the main thread is in such a
+    call, and does not hear of it, `stuck` is called with the reason.
     """
     over = threading.Event()
     dead: list[str] = []
 
     def raise_it(signum: int, frame: FrameType | None) -> None:
-        raise RayDiedError(f"Ray died: its {dead[0]} is gone")
+        raise RayDiedError(dead[0])
 
     def watch() -> None:
         missed = dict.fromkeys(signs, 0)
@@ -42,8 +44,10 @@ def vigil(signs: Mapping[str, Callable[[], bool]]) -> Iterator[None]:
             for what, lives in signs.items():
                 missed[what] = 0 if lives() else missed[what] + 1
                 if missed[what] == _MISSES:
-                    dead.append(what)
+                    dead.append(f"Ray died: its {what} is gone")
                     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
+                    if not over.wait(_PATIENCE) and stuck is not None:
+                        stuck(dead[0])
                     return
 
     if threading.current_thread() is not threading.main_thread():  # which alone may be interrupted
