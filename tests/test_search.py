@@ -20,7 +20,7 @@ from methods.space import Value, defaults
 from study.cluster.lanes import LaneError
 from study.cluster.mailbox import Lane
 from study.cluster.messages import Failure, Job, Letter
-from study.cluster.proposals import Proposals, Watch
+from study.cluster.proposals import Proposals, Watch, budget_left
 from study.cluster.search import asha
 from study.cluster.trial_actor import TrialOnLane
 from study.learning.pretrain import Place
@@ -236,6 +236,15 @@ def test_trials_cut_short_by_the_time_budget_are_accounted_for() -> None:
     time.sleep(0.3)
     book.proposals.close()
     assert [(trial.number, trial.status) for trial in book.finished] == [(0, "pruned")]
+
+
+def test_a_resumed_study_has_what_is_left_of_its_time() -> None:
+    study = replace(STUDY, trials=None, budget_seconds=100.0, lanes=2)
+    trials = [replace(trial, seconds=30.0) for trial in made_up.trials(4)]
+    assert budget_left(study, trials) == pytest.approx(40.0)
+    assert budget_left(replace(study, budget_seconds=50.0), trials) == 0
+    assert budget_left(STUDY, trials) is None
+    assert Book(finished=trials, study=replace(study, budget_seconds=50.0)).proposals.suggest("a") == "FINISHED"
 
 
 def test_trials_that_something_else_cut_short_are_not_accounted_for() -> None:

@@ -87,7 +87,8 @@ class Proposals(Searcher):
         self._unfinished = [each for each in unfinished if each.number not in taken]
         self._next = max([*taken, *(each.number for each in self._unfinished)], default=-1) + 1
         self._proposed = len(finished)
-        self._deadline = None if study.budget_seconds is None else time.monotonic() + study.budget_seconds
+        left = budget_left(study, finished)
+        self._deadline = None if left is None else time.monotonic() + left
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         """Ray Tune has no say in the space."""
@@ -226,6 +227,13 @@ class Proposals(Searcher):
             distributions=self._space,
             intermediate_values={epoch.epoch: epoch.objective for epoch in trial.history},
         )
+
+
+def budget_left(study: Study, finished: Sequence[Trial]) -> float | None:
+    """Seconds of the study's time budget that its finished trials have left; None where it has none."""
+    if study.budget_seconds is None:
+        return None
+    return max(0.0, study.budget_seconds - sum(trial.seconds for trial in finished) / study.lanes)
 
 
 def trial_seed(study: Study, number: int) -> int:

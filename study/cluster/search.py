@@ -15,7 +15,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from study.analysis.rungs import REDUCTION
 from study.cluster.lanes import Lanes
-from study.cluster.proposals import MakeJob, Proposals, Watch
+from study.cluster.proposals import MakeJob, Proposals, Watch, budget_left
 from study.cluster.trial_actor import TrialOnLane
 from study.records import Started, Study, Trial
 
@@ -100,6 +100,9 @@ def search(
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a failed trial has no objective
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new output prints tables at any verbosity
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is the command's to handle
+    left = budget_left(study, finished)
+    if left == 0:
+        return
     proposals = Proposals(study, make_job, lanes.ready, finished, unfinished, watch)
     trainable = tune.with_parameters(TrialOnLane, epochs=study.epochs)
     tuner = tune.Tuner(
@@ -109,7 +112,7 @@ def search(
             search_alg=proposals,
             scheduler=asha(study, finished),
             num_samples=-1,  # the searcher says when it is enough
-            time_budget_s=study.budget_seconds,
+            time_budget_s=left,
             max_concurrent_trials=None,  # the searcher hands out the lanes
             reuse_actors=True,
         ),
