@@ -218,20 +218,25 @@ def _resume(uri: str, tmp_path: Path) -> None:
 def test_a_connection_that_is_cut_after_any_commit_leaves_nothing_twice_in_mlflow(
     postgres: Postgres, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("study.tracking.courier.RETRY", 0.05)
     monkeypatch.setattr("study.tracking.courier.LAST_RETRY", 0.05)
     for at in range(100):
         study = dataclasses.replace(STUDY, dataset=f"{tmp_path.name}-{at}")
         with cut_connection(postgres.port, at) as cut:
             uri = store.replace(f":{postgres.port}/", f":{cut.port}/")
             with tracked(uri, study, study.dataset, tmp_path) as tracker:
-                run_trial(tracker, trial(0, epochs=1))
+                tracker.start_trial(0, "t0", trial(0).params)
+                wait_until(partial(_has_runs, store, study.dataset, 2))
+                run_trial(tracker, trial(1, epochs=1))
+                tracker.finish_trial(trial(0, epochs=1))
         assert tracker.problem is None
-        assert sorted(statuses(store, study.dataset)) == [(STUDY.name, "FINISHED"), ("trial-000", "FINISHED")], at
+        names = (STUDY.name, "trial-000", "trial-001")
+        assert sorted(statuses(store, study.dataset)) == [(name, "FINISHED") for name in names], at
         for run in found(store, study.dataset):
             assert all(points(store, run, metric).most_common(1)[0][1] == 1 for metric in run.data.metrics), at
         if not cut.made:
             break
-    assert at > 5  # commits of a study of one trial
+    assert at > 5  # commits of a study of two trials
 
 
 def test_a_tracker_may_be_closed_twice(tmp_path: Path) -> None:
