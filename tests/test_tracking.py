@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from study.tracking.uri import check_uri, public_uri
-from tests.stores import PARAMS, STUDY, client, epoch, run_trial, runs, tracked, trial, wait_until
+from tests.stores import PARAMS, STUDY, client, epoch, run_trial, runs, statuses, tracked, trial, wait_until
 
 # MLflow 3.17's own models, read by SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
@@ -106,7 +106,7 @@ def test_a_resumed_study_goes_on_with_its_run_and_lacks_no_trial(uri: str) -> No
     before = tracked(uri)
     run_trial(before, trial(0))
     before.start_trial(1, "t1", PARAMS)
-    wait_until(lambda: client(uri).get_experiment_by_name(STUDY.dataset) is not None and len(runs(uri)) == 3)
+    wait_until(lambda: len(statuses(uri)) == 3 and "trials" in runs(uri)[STUDY.name].data.params)
     # The session dies here, without `close`. Trial 2 finished while the store did not answer.
     with tracked(uri, dataclasses.replace(STUDY, trials=9)) as after:
         after.finish_trial(trial(0))
