@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import heads, overhead, views
+from tests.benchmarks import heads, overhead, scale, views
 
-BENCHMARKS = {"heads": heads.main, "overhead": overhead.main, "views": views.main}
+BENCHMARKS = {"heads": heads.main, "overhead": overhead.main, "scale": scale.main, "views": views.main}
 
 
 def main() -> int:

@@ -1,0 +1,136 @@
+"""scale: what a trial costs, and the driver's memory, as a search grows to 1,000 trials on 1 to 8 lanes.
+
+The trials train nothing: their job yields four epochs at once, of an accuracy that depends on the settings, so that
+Optuna has something to learn and ASHA something to prune. All else is the real search, on real lanes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import wraps
+from pathlib import Path
+from typing import Any, cast
+
+import optuna
+import psutil
+
+from methods.space import Value
+from study.cluster.lanes import Lanes
+from study.cluster.layout import Layout
+from study.cluster.messages import Job
+from study.cluster.proposals import Watch
+from study.cluster.runtime import joined
+from study.cluster.search import search
+from study.learning.pretrain import Place
+from study.records import Epoch, Trial
+from tests import made_up
+
+LANES = (1, 2, 4, 8)
+MARKS = (10, 100, 1000)  # trials after which a line is printed; the last ends the search
+EPOCHS = 4
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The search after so many trials."""
+
+    trials: int
+    seconds: float
+    optuna_seconds: float
+    resident: int  # bytes of the driver
+    unique: int  # bytes that the driver shares with nobody
+
+
+def at_once(accuracy: float, place: Place) -> Iterator[Epoch]:
+    """A trial without training, whose accuracy rises to `accuracy`."""
+    for number in range(1, EPOCHS + 1):
+        yield Epoch(number, 0.0, {"rotation": 0.0}, accuracy * (1 - 0.4 / number), 0.0, 0, 0.0)
+
+
+def make_job(number: int, params: dict[str, Value]) -> Job:
+    """The trial, for a lane."""
+    return Job(f"no-op-{number}", at_once, math.exp(-((math.log10(cast(float, params["lr"])) + 3) ** 2)))
+
+
+@contextmanager
+def timed(names: tuple[str, ...]) -> Iterator[list[float]]:
+    """The seconds spent in these functions of an Optuna study, in a list of one."""
+    spent = [0.0]
+    real: dict[str, Callable[..., Any]] = {name: getattr(optuna.Study, name) for name in names}
+
+    def timing(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def call(*arguments: Any, **named: Any) -> Any:
+            begun = time.perf_counter()
+            try:
+                return function(*arguments, **named)
+            finally:
+                spent[0] += time.perf_counter() - begun
+
+        return call
+
+    for name, function in real.items():
+        setattr(optuna.Study, name, timing(function))
+    try:
+        yield spent
+    finally:
+        for name, function in real.items():
+            setattr(optuna.Study, name, function)
+
+
+def measure(lanes: int, marks: tuple[int, ...], scratch: Path) -> tuple[float, list[Mark]]:
+    """Seconds until the lanes are up, and the search at each of `marks`. Nothing may be lost or come twice."""
+    study = replace(made_up.study(), method="rotnet", trials=marks[-1], budget_seconds=None, epochs=EPOCHS)
+    ended: list[Trial] = []
+    found: list[Mark] = []
+    driver = psutil.Process()
+    with timed(("ask", "tell")) as spent:
+
+        def finished(trial: Trial) -> None:
+            ended.append(trial)
+            if len(ended) in marks:
+                memory = driver.memory_full_info()
+                found.append(Mark(len(ended), time.perf_counter() - up, spent[0], memory.rss, memory.uss))
+
+        started = time.perf_counter()
+        with Lanes(Layout(lanes, 1, 1.0, 0.0), scratch) as running:
+            running.wait_until_ready()
+            up = time.perf_counter()
+            search(study, make_job, running, [], [], Watch(lambda _: None, lambda *_: None, finished), scratch)
+    assert sorted(trial.number for trial in ended) == list(range(marks[-1])), "every number once"
+    statuses = Counter(trial.status for trial in ended)
+    assert statuses["failed"] == 0 and statuses.total() == marks[-1], f"none may fail: {statuses}"
+    assert all(trial.epochs == EPOCHS for trial in ended if trial.status == "completed")
+    return up - started, found
+
+
+def main() -> None:
+    """Print a line `scale ratio R` a number of lanes: what the last trials cost, against the first hundred."""
+    for lanes in LANES:
+        with joined(None, cpus=lanes), tempfile.TemporaryDirectory() as folder:
+            start, found = measure(lanes, MARKS, Path(folder))
+        before = Mark(0, 0.0, 0.0, 0, 0)
+        costs = []
+        for mark in found:
+            trials, seconds = mark.trials - before.trials, mark.seconds - before.seconds
+            costs.append(seconds / trials)
+            sampling = (mark.optuna_seconds - before.optuna_seconds) / trials
+            print(
+                f"scale {lanes} lanes, trials {before.trials + 1:,} to {mark.trials:,}: "
+                f"{trials / seconds:.1f} trials/s, {1000 * seconds / trials:.0f} ms a trial, of it "
+                f"{1000 * sampling:.0f} ms Optuna; driver {mark.resident / 2**20:.0f} MiB resident, "
+                f"{mark.unique / 2**20:.0f} MiB its own"
+            )
+            before = mark
+        print(
+            f"scale ratio {costs[-1] / costs[1]:.2f}: {1000 * costs[-1]:.0f} ms a trial up to {MARKS[-1]:,}, "
+            f"{1000 * costs[1]:.0f} ms up to {MARKS[1]:,}, on {lanes} lanes (n = 1; {start:.0f} s to start them); "
+            f"{len(os.sched_getaffinity(0))} CPUs ({os.uname().machine})"
+        )
