@@ -22,12 +22,13 @@ def environment(folder: Path, command: Sequence[str]) -> dict[str, object]:
     """What else a reader needs to repeat the study. Its identity and its beginning are those of its first session."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     before: dict[str, Any] = files.read_study(folder)[1] if (folder / files.STUDY).exists() else {}
+    resumed = before.get("resumed_at")
     packages = ("torch", "torchvision", "ray", "optuna", "mlflow", "scikit-learn", "numpy", "pandas", "pyarrow")
     return {
         "id": before.get("id") if before else secrets.token_hex(8),  # older studies have none: see `identity`
         "command": [public_uri(word) for word in command],
         "started_at": before.get("started_at", now),
-        "resumed_at": [*before.get("resumed_at", []), *([now] if before else [])],
+        "resumed_at": [*(resumed if isinstance(resumed, list) else ()), *([now] if before else [])],
         "git_revision": _git_revision(),
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in packages},
         "hardware": {

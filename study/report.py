@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import get_args
 
 from study.command_line import Parser, count, refuse
-from study.records import Fit, Study, Trial, best_trial
+from study.records import Fit, Study, Trial, Whose, best_trial
 from study.reporting.compared import compared
 from study.reporting.comparison_page import comparison_page
 from study.reporting.comparison_table import comparison_frame
@@ -25,7 +26,7 @@ from study.storage.locks import held
 from study.storage.mirror import Mirror, for_comparison, for_delivery
 from study.storage.promoted import read_figures
 from study.storage.tables import write_comparison
-from study.storage.uses import read_uses
+from study.storage.uses import USES, read_uses
 from study.tracking.delivery import deliver_runs, deliver_trials
 from study.tracking.uri import check_storage, check_uri, default_uri, public_uri
 
@@ -43,6 +44,10 @@ def write_study_report(
     shown = read_figures(best_encoder or Folder.of(folder / CHECKPOINTS / BEST))
     best = best_trial(trials)
     uses = read_uses(folder, best.trial_id) if best is not None else None
+    if uses is not None and any(
+        whose not in uses.shown or len(uses.shown[whose].confusion) != len(study.classes) for whose in get_args(Whose)
+    ):
+        raise ValueError(f"{folder / USES} is of another study: remove it and run again with --resume")
     _write(folder, study_page(study, environment, trials, fits, shown, uses))
 
 

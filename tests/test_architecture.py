@@ -14,7 +14,7 @@ MODULES = sorted(path for package in ("methods", "study") for path in (ROOT / pa
 # A module of `study` may import those of its own room and of the rooms before it. A room is a package, or a module that
 # stands in `study` itself.
 ROOMS = (
-    {"seeds", "records", "command_line"},
+    {"seeds", "records", "documents", "command_line"},
     {"data"},
     {"storage"},
     {"learning"},
@@ -28,7 +28,7 @@ ROOMS = (
 # Third-party packages that only some modules of `study` may import, and `methods` never.
 KEPT_TO = {
     "ray": {f"cluster.{name}" for name in ("runtime", "messages", "mailbox", "trial_actor", "worker", "lanes")}
-    | {"cluster.proposals", "cluster.search", "cluster.images", "cluster.group"},
+    | {"cluster.alone", "cluster.proposals", "cluster.search", "cluster.images", "cluster.group"},
     "optuna": {"cluster.search", "cluster.proposals", "analysis.importance", "tracking.trial_storage"},
     "sqlalchemy": {"tracking.uri", "tracking.databases", "tracking.trial_storage"},
     "mlflow": {"tracking.store"},

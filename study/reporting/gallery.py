@@ -20,6 +20,7 @@ _GAP = 2  # white pixels between images
 _LEAST_SIDE = 56  # pixels of the drawing: smaller images are enlarged by whole numbers
 _MOST_ROWS = 8  # epochs of a figure that is shown over epochs
 _FOLDER = "figures"
+_MOST_NAME = 80  # letters of a file's name
 
 
 def gallery(trial: Trial, shown: Mapping[int, Mapping[str, Figure]]) -> Section | None:
@@ -32,7 +33,7 @@ def gallery(trial: Trial, shown: Mapping[int, Mapping[str, Figure]]) -> Section 
         if isinstance(figure, Matrix):
             tables.append(_matrix(title, figure))
         else:
-            photos.append(_photo(title, _over_epochs(title, shown) if figure.over_epochs else figure))
+            photos.append(_photo(title, _over_epochs(title, figure, shown) if figure.over_epochs else figure))
     numbers = _numbers(trial)
     if numbers is not None:
         tables.append(numbers)
@@ -46,20 +47,23 @@ def gallery(trial: Trial, shown: Mapping[int, Mapping[str, Figure]]) -> Section 
     return Section("What the method learned", (text,), tuple(tables), photos=tuple(photos))
 
 
-def _over_epochs(title: str, shown: Mapping[int, Mapping[str, Figure]]) -> Grid:
-    """The same figure after several epochs, a row each."""
-    epochs = [epoch for epoch, figures in sorted(shown.items()) if title in figures]
+def _over_epochs(title: str, last: Grid, shown: Mapping[int, Mapping[str, Figure]]) -> Grid:
+    """The same figure after several epochs, a row each: those that look as the last one does."""
+    (images,) = last.rows.values()
+    found: dict[int, Tensor] = {}
+    for epoch, figures in sorted(shown.items()):
+        figure = figures.get(title)
+        if isinstance(figure, Grid) and figure.over_epochs:
+            (row,) = figure.rows.values()
+            if row.shape[1:] == images.shape[1:]:
+                found[epoch] = row
+    epochs = list(found)
     chosen = sorted({epochs[round(i)] for i in np.linspace(0, len(epochs) - 1, _MOST_ROWS)})
-    rows = {}
-    for epoch in chosen:
-        figure = shown[epoch][title]
-        assert isinstance(figure, Grid)
-        (rows[f"epoch {epoch}"],) = figure.rows.values()
-    return Grid(rows)
+    return Grid({f"epoch {epoch}": found[epoch] for epoch in chosen})
 
 
 def _photo(title: str, grid: Grid) -> Photo:
-    name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    name = re.sub(r"[^a-z0-9]+", "-", title.lower())[:_MOST_NAME].strip("-") or "figure"
     caption = f"{title}. Rows from the top: {', '.join(grid.rows)}."
     return Photo(caption, png(tiled(list(grid.rows.values()))), f"{_FOLDER}/{name}.png")
 

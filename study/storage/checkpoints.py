@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from study.documents import record
 from study.records import Epoch
 from study.storage.folder import Folder
 from study.storage.tensors import DamagedError, pack, unpack
@@ -97,7 +98,7 @@ def newest(
             if len(found.history) != epoch:
                 raise DamagedError(f"it is that of epoch {len(found.history)}")
             return dataclasses.replace(found, damaged=damaged)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:  # a DamagedError, or another code's state
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:  # damaged, or another's
             damaged[epoch] = damaged_line(folder / name, error)
         except FileNotFoundError:  # a worker that was given up has just gone on
             continue
@@ -171,7 +172,7 @@ def _snapshot(
     tensors, about = unpack(folder.read(name))
     _check_plan(about, plan)
     weights = {name.removeprefix("method."): value for name, value in tensors.items() if name.startswith("method.")}
-    if _shapes(weights) != _shapes(method.state_dict()):
+    if shapes(weights) != shapes(method.state_dict()):
         raise DamagedError("it is of another architecture")
     moments: dict[int, dict[str, Any]] = {}
     for name, value in tensors.items():
@@ -183,10 +184,11 @@ def _snapshot(
         moments.setdefault(int(index), {})[key] = scalar
     parameters = dict(enumerate(weight for group in optimizer.param_groups for weight in group["params"]))
     for place, values in moments.items():
-        shapes = {value.shape for value in values.values() if isinstance(value, Tensor) and value.dim()}
-        if place not in parameters or shapes - {parameters[place].shape}:
+        sizes = {value.shape for value in values.values() if isinstance(value, Tensor) and value.dim()}
+        counted = "step" in values or "betas" not in optimizer.defaults  # Adam and its kin ask for it
+        if place not in parameters or sizes - {parameters[place].shape} or not counted:
             raise DamagedError("it is of another optimizer")
-    history = tuple(Epoch(**epoch) for epoch in json.loads(about["history"]))
+    history = tuple(record(Epoch, epoch) for epoch in json.loads(about["history"]))
     best = best_epoch(history)
     if best is not None:
         _check_encoder(folder, _ENCODER.format(best), plan)
@@ -209,7 +211,8 @@ def _text(plan: DataclassInstance) -> str:
     return json.dumps(dataclasses.asdict(plan))
 
 
-def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+def shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """By name: what tensors of the same architecture share."""
     return {name: value.shape for name, value in tensors.items()}
 
 

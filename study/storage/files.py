@@ -7,13 +7,16 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from study.records import Epoch, Fit, Started, Status, Study, Trial
+from study.documents import checked, read_json, record
+from study.records import Fit, Started, Study, Trial
+from study.storage.bounds import check_fit, check_started, check_study, check_trial
 from study.storage.folder import Folder
 
 STUDY = "study.json"
 FITS = "fits"  # folder: one file a classifier of the curve
+_DAMAGE = (OSError, ValueError, KeyError, TypeError)  # of reading what may hold anything
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -35,11 +38,11 @@ def read_study(folder: Path) -> tuple[Study, dict[str, Any]]:
     if not path.is_file():
         raise ValueError(f"{folder} is no study: it has no {STUDY}")
     try:
-        content = json.loads(path.read_bytes())
-        fields: dict[str, Any] = content["study"]
-        fields |= {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
-        return Study(**fields), dict(content["environment"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        content = read_json(path, folder)
+        study, environment = record(Study, content["study"]), content["environment"]
+        check_study(study)
+        return study, checked(dict[str, Any], environment, "environment")
+    except _DAMAGE as error:
         raise damaged(path, error) from error
 
 
@@ -53,11 +56,12 @@ def read_trials(folder: Path) -> list[Trial]:
     trials = []
     for path in (folder / "trials").glob("*.json"):
         try:
-            trial = _trial(json.loads(path.read_bytes()))
+            trial = record(Trial, read_json(path, folder))
+            check_trial(trial)
             if path.stem != f"{trial.number:03d}":
                 raise ValueError(f"it holds trial {trial.number}")
             trials.append(trial)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except _DAMAGE as error:
             raise damaged(path, error) from error
     return sorted(trials, key=lambda trial: trial.number)
 
@@ -72,8 +76,12 @@ def read_started(folder: Path) -> list[Started]:
     found = []
     for path in sorted((folder / "running").glob("*.json")):
         try:
-            found.append(Started(**json.loads(path.read_bytes())))
-        except (ValueError, TypeError) as error:
+            started = record(Started, read_json(path, folder))
+            check_started(started)
+            if path.stem != f"{started.number:03d}":
+                raise ValueError(f"it holds trial {started.number}")
+            found.append(started)
+        except _DAMAGE as error:
             raise damaged(path, error) from error
     return found
 
@@ -103,13 +111,18 @@ def write_fits(folder: Path, fits: Iterable[Fit]) -> None:
 
 def read_fits(folder: Path) -> list[Fit]:
     """The finished fits by mode, fraction, repeat, draw and split. Raises ValueError naming a damaged file."""
-    fits: list[Fit] = []
+    fits: dict[tuple[Any, ...], Fit] = {}
     for path in (folder / FITS).glob("*.json"):
         try:
-            fits += [_fit(fields) for fields in json.loads(path.read_bytes())]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            for fit in (record(Fit, fields) for fields in read_json(path, folder)):
+                check_fit(fit)
+                key = (fit.mode, fit.fraction, fit.repeat, fit.draw, fit.split)
+                if key in fits:
+                    raise ValueError(f"another file holds {fit.mode} {fit.fraction:g} {fit.draw} {fit.split} too")
+                fits[key] = fit
+        except _DAMAGE as error:
             raise damaged(path, error) from error
-    return sorted(fits, key=lambda fit: (fit.mode, fit.fraction, fit.repeat, fit.draw, fit.split))
+    return [fits[key] for key in sorted(fits)]
 
 
 def damaged(path: Path, error: Exception) -> ValueError:
@@ -131,24 +144,3 @@ def _strict(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_strict(item) for item in value]
     return value
-
-
-def _trial(fields: dict[str, Any]) -> Trial:
-    if fields["status"] not in get_args(Status):
-        raise ValueError(f"status {fields['status']!r} is none of {', '.join(get_args(Status))}")
-    objective = fields["objective"]
-    return Trial(
-        **fields
-        | {"objective": None if objective is None else float(objective), "seconds": float(fields["seconds"])}
-        | {"history": tuple(_epoch(epoch) for epoch in fields["history"])}
-    )
-
-
-def _epoch(fields: dict[str, Any]) -> Epoch:
-    reals = {name: float(fields[name]) for name in ("loss", "objective", "seconds", "images_per_second")}
-    return Epoch(**fields | reals | {"terms": {name: float(value) for name, value in fields["terms"].items()}})
-
-
-def _fit(fields: dict[str, Any]) -> Fit:
-    reals = ("fraction", "labels_per_class", "accuracy", "top5", "seconds")
-    return Fit(**fields | {name: float(fields[name]) for name in reals})

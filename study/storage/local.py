@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from study.documents import opened
+
 _PART = ".part"  # what a process that died while it wrote leaves behind: nobody reads it
 
 
@@ -20,8 +22,12 @@ class Local:
     path: Path
 
     def read(self, name: str) -> bytes:
-        """The content of a file."""
-        return (self.path / name).read_bytes()
+        """The content of a file. Raises ValueError where it is no plain file, or a link that leads elsewhere."""
+        with opened(self.path / name, self.path) as file:
+            try:
+                return file.read()
+            except MemoryError as error:
+                raise OSError(errno.ENOMEM, f"{name} does not fit into memory") from error
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file so that a reader, or a crash, finds the old one or the new one and never a part."""

@@ -10,7 +10,7 @@ from torch import nn
 from methods.inspection import Figure
 from study.records import Epoch
 from study.storage import figures
-from study.storage.checkpoints import FIGURES, damaged_line, read_encoder
+from study.storage.checkpoints import FIGURES, damaged_line, read_encoder, shapes
 from study.storage.folder import Folder
 from study.storage.tensors import DamagedError, unpack
 
@@ -39,7 +39,7 @@ def owner(folder: Folder) -> int | None:
     try:
         _, about = unpack(folder.read(ENCODER))
         return int(json.loads(about["about"])["seed"])
-    except (FileNotFoundError, DamagedError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):  # a DamagedError, or another's file
         return None
 
 
@@ -47,7 +47,9 @@ def load_encoder(folder: Folder, encoder: nn.Module) -> None:
     """Load a promoted encoder into one of the same architecture. Raises ValueError where it is damaged."""
     try:
         tensors, _ = unpack(folder.read(ENCODER))
-    except DamagedError as error:
+        if shapes(tensors) != shapes(encoder.state_dict()):
+            raise DamagedError("it is of another architecture")
+    except (FileNotFoundError, ValueError) as error:
         raise ValueError(f"{damaged_line(folder / ENCODER, error)}; remove it and run again with --resume") from error
     encoder.load_state_dict(tensors)
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from methods.space import Value
+from study.documents import opened
 from study.records import Fit, Study, Trial, Use
 from study.storage.files import damaged, write_whole
 
@@ -126,8 +127,9 @@ def write_comparison(results: Path, summary: pd.DataFrame) -> None:
 def read_table(path: Path) -> pd.DataFrame:
     """One of the tables. Raises ValueError naming a file that cannot be read."""
     try:
-        frame: pd.DataFrame = pq.read_table(path).to_pandas()
-    except (OSError, pa.ArrowException) as error:
+        with opened(path, path.parent) as file:
+            frame: pd.DataFrame = pq.read_table(file).to_pandas(ignore_metadata=True)
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise damaged(path, error) from error
     return frame
 

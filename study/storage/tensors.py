@@ -35,9 +35,10 @@ def unpack(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
         tensors = load(content)
         about: dict[str, str] = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
         checksum = about.pop(_CHECKSUM)
-    except (SafetensorError, ValueError, KeyError) as error:
+        sound = checksum == _checksum(tensors, about)
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise DamagedError(" ".join(f"{type(error).__name__}: {error}".split())) from error
-    if checksum != _checksum(tensors, about):
+    if not sound:
         raise DamagedError("its checksum is another")
     return tensors, about
 

@@ -16,11 +16,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from study.data.dataset import Dataset
+from study.documents import WHOLE, read_bytes, read_json, record
 from study.records import Use, Whose
+from study.storage.bounds import check_uses
 from study.storage.files import damaged, write_whole
 
 USES = "uses.json"
 SHOWN = "uses/shown.safetensors"
+_MOST_BYTES = 2**28  # of all that is shown
 SIDE = 48  # pixels: 2,000 images of 224 would be 300 MB
 
 
@@ -93,19 +96,61 @@ def read_uses(folder: Path, trial_id: str) -> Uses | None:
     if not path.exists():
         return None
     try:
-        figures = tuple(Use(**fields | {"value": float(fields["value"])}) for fields in json.loads(path.read_bytes()))
+        figures = tuple(record(Use, fields) for fields in read_json(path, folder))
+        check_uses(figures)
         if any(use.trial_id != trial_id for use in figures):
             return None
         path = folder / SHOWN
-        tensors = load(path.read_bytes())
-        return Uses(
+        tensors = load(read_bytes(path, folder, _MOST_BYTES))
+        uses = Uses(
             figures,
             {whose: Shown(**_named(tensors, whose)) for whose in dict.fromkeys(use.encoder for use in figures)},
             Album(**_named(tensors, "album")),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        _check_shown(uses)
+        return uses
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise damaged(path, error) from error
 
 
 def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def _check_shown(uses: Uses) -> None:
+    """Raise ValueError for tensors that do not belong together."""
+    album = uses.album
+    classes = len(next(iter(uses.shown.values())).confusion)
+    images, side = len(album.places), album.pixels.shape[1] if album.pixels.dim() == 4 else 0
+    _check(album.places, torch.int64, (images,), 0)
+    _check(album.pixels, torch.uint8, (images, min(max(side, 1), SIDE), side, album.pixels.shape[-1]))
+    _check(album.labels, torch.int64, (images,), 0, classes - 1)
+    if not images or album.pixels.shape[-1] not in (1, 3) or (album.places.diff() <= 0).any():
+        raise ValueError("its images are none")
+    for shown in uses.shown.values():
+        mapped = len(shown.mapped)
+        _check(shown.confusion, torch.int64, (classes, classes), 0, WHOLE)
+        _check(shown.components, torch.float32, (mapped, *shown.components.shape[1:2]), -1e6, 1e6)
+        _check(shown.variance, torch.float32, (), 0, 1.001)
+        _check(shown.plane, torch.float32, (mapped, 2), -1.001, 1.001)
+        _check(shown.space, torch.float32, (mapped, 3), -1.001, 1.001)
+        for places, shape in ((shown.retrieved, (*shown.retrieved.shape[:2],)), (shown.mapped, (mapped,))):
+            _check(places, torch.int64, shape)
+            if not places.numel() or not torch.isin(places, album.places).all():
+                raise ValueError("it names images that it does not hold")
+        if shown.retrieved.dim() != 2:
+            raise ValueError("it holds no rows of images")
+
+
+def _check(
+    values: Tensor, kind: torch.dtype, shape: tuple[int, ...], low: float | None = None, high: float | None = None
+) -> None:
+    if values.dtype != kind or values.shape != shape:
+        raise ValueError(f"it holds {tuple(values.shape)} {values.dtype} where {shape} {kind} belongs")
+    inside = torch.ones((), dtype=torch.bool)
+    if low is not None:
+        inside = inside & (values >= low).all()  # which NaN is not
+    if high is not None:
+        inside = inside & (values <= high).all()
+    if not inside:
+        raise ValueError(f"it holds values outside {low} to {high}")
