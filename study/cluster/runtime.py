@@ -6,12 +6,13 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import ray
 import torch
 
+from study.cluster.alone import alone
 from study.cluster.layout import Node
 from study.cluster.vigil import RayDiedError, children, end_orphans, mark, opens, vigil
 
@@ -51,6 +52,12 @@ def joined(
     if ray.is_initialized():
         yield nodes()
         return
+    with alone() if address is None else nullcontext(), _joined(address, cpus, stuck) as there:
+        yield there
+
+
+@contextmanager
+def _joined(address: str | None, cpus: int | None, stuck: Callable[[str], object] | None) -> Iterator[list[Node]]:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if address is None:
