@@ -16,12 +16,22 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from study.data.images import NO_IMAGES, Contents, Integers, Part, Pixels, Source, UnreadableImageError, fit
+from study.data.images import (
+    NO_IMAGES,
+    ROOM,
+    Contents,
+    Integers,
+    Part,
+    Pixels,
+    Source,
+    UnreadableImageError,
+    fit,
+)
+from study.data.prepared import ABOUT, LABELS, PIXELS, SMALLEST, About, read_prepared
 from study.data.splits import Counts, label_subset, split
 from study.seeds import derive
 
 LAYOUT = 1  # to be raised with anything that changes what is prepared
-SMALLEST = 8  # pixels a side: below, no encoder has a feature map left
 BLOCK = 64  # images a thread decodes before it hands them over
 THREADS = min(16, os.cpu_count() or 1)  # decoders release the interpreter lock
 
@@ -88,21 +98,19 @@ def prepare(
 
 def load(folder: Path, *, seed: int, pool_images: int | None = None) -> Dataset:
     """Reopen what `prepare` made, in any process of the machine: milliseconds, and no copy of the pixels."""
-    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-    labels: Integers = np.load(folder / "labels.npy")
-    shape = (len(labels), about["size"], about["size"], about["channels"])
-    if (found := (folder / "pixels.uint8").stat().st_size) != np.prod(shape):
-        raise ValueError(f"{folder} is damaged (pixels.uint8 has {found} bytes): delete that folder and start again")
-    classes = tuple(about["classes"])
-    splits = split(labels, Counts(**about["counts"]), classes, seed, pool_images)
-    digest = blake2b(f"{about['digest']} {shape}".encode() + splits.test.tobytes(), digest_size=8)
+    about, labels, pixels = read_prepared(folder)
+    try:
+        splits = split(labels, about.counts, about.classes, seed, pool_images)
+    except ValueError as error:
+        raise ValueError(f"{error} (of the images prepared in {folder})") from error
+    digest = blake2b(f"{about.digest} {pixels.shape}".encode() + splits.test.tobytes(), digest_size=8)
     return Dataset(
         folder=folder,
-        name=about["name"],
-        classes=classes,
+        name=about.name,
+        classes=about.classes,
         hash=digest.hexdigest(),
-        skipped=about["skipped"],
-        pixels=np.memmap(folder / "pixels.uint8", dtype=np.uint8, mode="r", shape=shape),
+        skipped=about.skipped,
+        pixels=pixels,
         labels=labels,
         train=splits.train,
         unlabelled=splits.unlabelled,
@@ -147,7 +155,7 @@ def _write(contents: Contents, folder: Path, source: Source, size: int, progress
     counts: list[int] = []
     done = skipped = 0
     with (
-        (folder / "pixels.uint8").open("wb") as file,
+        (folder / PIXELS).open("wb") as file,
         ThreadPoolExecutor(THREADS) as threads,
         warnings.catch_warnings(),
     ):
@@ -165,17 +173,9 @@ def _write(contents: Contents, folder: Path, source: Source, size: int, progress
                     progress(done, total)
     prepared_labels = np.concatenate(labels)
     digest.update(prepared_labels.data)
-    np.save(folder / "labels.npy", prepared_labels)
-    about = {
-        "name": source.name,
-        "classes": contents.classes,
-        "counts": asdict(Counts(*counts)),
-        "size": size,
-        "channels": contents.channels,
-        "skipped": skipped,
-        "digest": digest.hexdigest(),
-    }
-    (folder / "about.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    np.save(folder / LABELS, prepared_labels)
+    about = About(source.name, contents.classes, Counts(*counts), size, contents.channels, skipped, digest.hexdigest())
+    (folder / ABOUT).write_text(json.dumps(asdict(about), indent=2) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,8 @@ def _blocks(part: Part, size: int, channels: int, skip: bool, threads: ThreadPoo
         stop = min(start + BLOCK, len(part.labels))
         for place in range(start, stop):
             try:
-                images.append(fit(part.read(place), size, channels))
+                with ROOM.one_image():
+                    images.append(fit(part.read(place), size, channels))
             except UnreadableImageError:
                 if not skip:
                     raise

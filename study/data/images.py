@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, _imaging
+
+from study.data.room import Room
 
 UNLABELLED = -1  # the label of an image that has none
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"})
+
+# Pillow tells kinds by their content and knows forty, of which one hands the file to Ghostscript.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+MOST_SCANS = 500  # of a progressive JPEG: each takes as long as the whole image, and cameras write ten
+# As many pixels as Pillow lets one image have. Decoding takes up to 22 bytes for each: 2 GB, over all threads.
+ROOM = Room(89_478_485)
+# An image of more than 32 MB is then one piece of memory, which the C library gives back; of smaller pieces each thread
+# would keep some for itself, 1.8 GB in all.
+_imaging.set_block_size(2**29)
 
 Pixels = NDArray[np.uint8]
 Integers = NDArray[np.int64]
@@ -78,7 +90,10 @@ class Source:
 def decode(file: str | IO[bytes], named: str) -> Pixels:
     """Decode an image file: (H, W) where it is grey, else (H, W, 3). Raises UnreadableImageError naming `named`."""
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:
+            ROOM.take(image.width * image.height)
+            if "progressive" in image.info:
+                _refuse_scans(file)
             ImageOps.exif_transpose(image, in_place=True)
             return _to_uint8(image)
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, warnings and more
@@ -91,17 +106,34 @@ def decode(file: str | IO[bytes], named: str) -> Pixels:
 def is_grey(file: str | IO[bytes]) -> bool:
     """Whether an image file is grey, from its header alone. An unreadable one counts as grey: reading it will tell."""
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:
             return image.mode in GREY_MODES
     except Exception:  # as in decode
         return True
+
+
+def _refuse_scans(file: str | IO[bytes]) -> None:
+    """Raise ValueError for a JPEG of kilobytes that would take minutes. An open file stays where it is."""
+    if isinstance(file, str):
+        with Path(file).open("rb") as opened:
+            return _refuse_scans(opened)
+    place = file.tell()
+    file.seek(0)
+    scans = file.read().count(b"\xff\xda")
+    file.seek(place)
+    if scans > MOST_SCANS:
+        raise ValueError(f"it is drawn in {scans:,} scans")
+    return None
 
 
 def _to_uint8(image: Image.Image) -> Pixels:
     if image.mode == "F":
         raise ValueError("its pixels are floating point numbers of unknown range")
     if image.mode.startswith("I"):
-        return (np.clip(np.asarray(image, dtype=np.int64), 0, 65535) >> 8).astype(np.uint8)  # Pillow would clip at 255
+        values = np.array(image)
+        np.clip(values, 0, 65535, out=values)  # Pillow would clip at 255
+        values >>= 8
+        return values.astype(np.uint8)
     if image.mode in GREY_MODES:
         return np.asarray(image.convert("L"))
     if "transparency" in image.info:

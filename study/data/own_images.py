@@ -14,6 +14,7 @@ import numpy as np
 from study.data.images import Contents, Integers, Part, Pixels, Source, decode, is_grey, join, unlabelled
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+MOST_NAME = 80  # bytes of a source's name, with which other names begin; a file's may have 255
 UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
 
 
@@ -101,7 +102,8 @@ def add_unlabelled(source: Source, folder: Path) -> Source:
 
 def source_name(path: Path) -> str:
     """A short name, fit for a file name, for a source that is known by its path."""
-    return re.sub(r"[^\w.-]+", "-", path.resolve().stem).strip("-.") or "images"
+    name = re.sub(r"[^\w.-]+", "-", path.resolve().stem)
+    return name.encode()[:MOST_NAME].decode(errors="ignore").strip("-.") or "images"
 
 
 def find_layout(folder: Path) -> Layout:
@@ -128,6 +130,8 @@ def _subfolders(folder: Path) -> dict[str, Path]:
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.is_dir() and not entry.name.startswith((".", "__")):
             _refuse_link(entry)
+            if not entry.name.isprintable():  # nor then text of no encoding
+                raise ValueError(f"{folder} holds the folder {entry.name!r}: rename it, for it names a class")
             found[entry.name] = Path(entry.path)
     return found
 
@@ -173,6 +177,8 @@ def _images(folder: Path | str, root: Path) -> Iterator[os.DirEntry[str]]:
                 raise ValueError(
                     f"{entry.path} is a link that leads to no file below {root}: copy the file, or remove it"
                 )
+            if not entry.is_file():  # a pipe or a device would be waited for
+                raise ValueError(f"{entry.path} is no plain file: remove it")
             yield entry
 
 

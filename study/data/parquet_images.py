@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
@@ -26,6 +28,7 @@ from study.data.images import (
     unlabelled,
 )
 from study.data.own_images import source_name
+from study.documents import checked
 
 PATTERNS = {  # of the files of each split
     "train": ("train*.parquet",),
@@ -33,6 +36,7 @@ PATTERNS = {  # of the files of each split
     "validation": ("val*.parquet",),
     "unlabelled": ("unlabelled*.parquet", "unlabeled*.parquet"),
 }
+GROUP_BYTES = 2**31 - 1  # of images in a row group; Arrow keeps no more in one array of bytes
 GROUPS_KEPT = 2  # row groups in memory: images are read in order, and threads straddle at most one border
 
 
@@ -51,6 +55,7 @@ class Rows:
             parquet = _open(file)
             _check_image_column(file, parquet.schema_arrow)
             metadata = parquet.metadata
+            _check_sizes(file, metadata)
             for group in range(metadata.num_row_groups):
                 self._groups.append((file, group, before))
                 self._starts.append(self.count)
@@ -81,8 +86,11 @@ class Rows:
             if place not in self._read:
                 while len(self._read) >= GROUPS_KEPT:
                     del self._read[next(iter(self._read))]
-                table = _open(file).read_row_group(group, columns=["image.bytes"])
-                self._read[place] = pc.struct_field(table["image"], "bytes")
+                with _damage_told(file):
+                    # Kept as a dictionary where it is stored as one: else a file of 2 kB grows to terabytes.
+                    parquet = pq.ParquetFile(file, read_dictionary=["image.bytes"])
+                    table = parquet.read_row_group(group, columns=["image.bytes"])
+                    self._read[place] = pc.struct_field(table["image"], "bytes")
             column = self._read[place]
         encoded: bytes | None = column[row].as_py()
         return encoded, f"{file}, row {before + row}"
@@ -98,7 +106,13 @@ def open_parquet(path: Path, *, skip_bad_images: bool) -> Source:
         labels = {split: _labels(files[split]) for split in files if split != "unlabelled"}
         if labels["train"].max(initial=UNLABELLED) == UNLABELLED:
             raise ValueError(f"no labelled images in {path}: its train files need a `label` of 0 and up in some rows")
-        classes = _class_names(files["train"][0]) or tuple(str(n) for n in range(int(labels["train"].max()) + 1))
+        highest = int(labels["train"].max())
+        classes = _class_names(files["train"][0])
+        if not classes and highest >= len(labels["train"]):
+            raise ValueError(
+                f"{path} has the label {highest}, but fewer rows than so many classes: number the classes from 0"
+            )
+        classes = classes or tuple(str(n) for n in range(highest + 1))
         for split, found in labels.items():
             if len(found) and not UNLABELLED <= found.min() <= found.max() < len(classes):
                 raise ValueError(
@@ -131,14 +145,37 @@ def _find(path: Path) -> dict[str, list[Path]]:
     if not files["train"]:
         present = ", ".join(sorted(file.name for file in path.iterdir())[:8])
         raise ValueError(f"no train*.parquet in {path} (it holds {present or 'nothing'}): name the folder that has it")
+    for file in (file for found in files.values() for file in found):
+        if not file.is_file():  # a pipe would be waited for
+            raise ValueError(f"{file} is no plain file: remove it")
     return {split: found for split, found in files.items() if found}
 
 
 def _open(file: Path) -> pq.ParquetFile:
-    try:
+    with _damage_told(file):
         return pq.ParquetFile(file)
-    except pa.ArrowInvalid as error:
+
+
+@contextmanager
+def _damage_told(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, pa.ArrowException) as error:  # also names that are no text
         raise ValueError(f"{file} is no Parquet file ({' '.join(str(error).split())}): fetch it again") from error
+
+
+def _check_sizes(file: Path, metadata: pq.FileMetaData) -> None:
+    """Refuse what would fill the memory."""
+    if metadata.num_rows > file.stat().st_size:
+        raise ValueError(f"{file} is damaged: it is too small for the {metadata.num_rows:,} rows that it claims")
+    for group in (metadata.row_group(place) for place in range(metadata.num_row_groups)):
+        columns = (group.column(place) for place in range(group.num_columns))
+        size = sum(column.total_uncompressed_size for column in columns if column.path_in_schema == "image.bytes")
+        if size > GROUP_BYTES:
+            raise ValueError(
+                f"{file} holds a row group of {size / 1e9:.1f} GB, and more than {GROUP_BYTES / 1e9:.1f} GB are not "
+                "read at a time: write it with smaller ones, such as row_group_size=1000"
+            )
 
 
 def _check_image_column(file: Path, schema: pa.Schema) -> None:
@@ -161,13 +198,20 @@ def _labels(files: list[Path]) -> Integers:
         if "label" not in schema.names or not pa.types.is_integer(schema.field("label").type):
             columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
             raise ValueError(f"{file} has no column `label` of integers: its columns are {columns}; add or convert it")
-        column = parquet.read(columns=["label"])["label"].cast(pa.int64())
-        found.append(pc.fill_null(column, UNLABELLED).to_numpy())
+        with _damage_told(file):
+            column = parquet.read(columns=["label"])["label"].cast(pa.int64())
+            found.append(pc.fill_null(column, UNLABELLED).to_numpy())
     return np.concatenate(found)
 
 
 def _class_names(file: Path) -> tuple[str, ...]:
     """From the schema's Hugging Face metadata; none where there is no such."""
     metadata = _open(file).schema_arrow.metadata or {}
-    features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    return tuple(features.get("label", {}).get("names", ()))
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+        names = checked(tuple[str, ...], features.get("label", {}).get("names", ()), "its class names")
+        if len(set(names)) < len(names) or not all(name.isprintable() for name in names):
+            raise ValueError("two classes have one name, or one has a name that cannot be printed")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{file} names no classes as Hugging Face does ({error}): mend its metadata") from error
+    return tuple(names)

@@ -19,6 +19,7 @@ from study.seeds import derive
 
 SIZE = 32  # pixels a side
 DEFAULT_POOL = 5_028  # four renderings of each training digit
+MOST_POOL = 10_000_000  # they take 30 GB
 HELD_OUT = 270  # digits for validation, and as many for test: 15 % each
 TRAIN_DIGITS = 1_797 - 2 * HELD_OUT
 FINGERPRINT = "photo-digits, first edition"  # to be changed with anything that changes a pixel
@@ -85,8 +86,11 @@ def open_photo_digits(pool_images: int = DEFAULT_POOL) -> Contents:
 
 def parse_pool(text: str) -> int:
     """The N of `photo-digits:N`. Raises ValueError where it is no number, or less than the labelled images."""
-    if not text.isdecimal() or int(text) < TRAIN_DIGITS:
-        raise ValueError(f"photo-digits:{text}: after the colon goes a number of images, at least {TRAIN_DIGITS}")
+    if not text.isdecimal() or len(text) > 9 or not TRAIN_DIGITS <= int(text) <= MOST_POOL:
+        raise ValueError(
+            f"photo-digits:{text}: after the colon goes a number of images, at least {TRAIN_DIGITS} and at most "
+            f"{MOST_POOL}"
+        )
     return int(text)
 
 

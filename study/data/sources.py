@@ -31,8 +31,11 @@ def open_source(
 
     Raises ValueError, one line with what to do, for an unknown name, missing files and folders of another shape.
     """
-    source = _open(name, data_dir, download, skip_bad_images)
-    return source if unlabelled is None else add_unlabelled(source, unlabelled.expanduser())
+    try:
+        source = _open(name, data_dir, download, skip_bad_images)
+        return source if unlabelled is None else add_unlabelled(source, unlabelled.expanduser())
+    except OSError as error:
+        raise ValueError(f"{error.filename} cannot be read ({error.strerror}): mend or remove it") from error
 
 
 def _open(name: str, data_dir: Path | None, download: bool, skip_bad_images: bool) -> Source:
