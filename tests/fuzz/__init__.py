@@ -1,0 +1,1 @@
+"""Fuzzing: everything that is read from a folder, damaged at random, is read or refused in one line."""
