@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
+# A user and a password before a host; paths have made one slash of two.
+_SECRETS = re.compile(r"(?<!sqlite)://\S*@|\b(?:s3|gs|gcs|abfss?|https?):/\S*@")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -22,7 +24,9 @@ class Parser(argparse.ArgumentParser):
 
 def refuse(message: str) -> NoReturn:
     """End the program for bad input: one line on standard error, exit code 2."""
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    message = _SECRETS.sub(lambda found: f"{found[0].partition(':')[0]}://***@", message)
+    line = "".join(each if each.isprintable() else "?" for each in " ".join(message.split()))  # no terminal's commands
+    print(f"error: {line}", file=sys.stderr)
     raise SystemExit(2)
 
 

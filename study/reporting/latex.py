@@ -13,6 +13,7 @@ _SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "[": "{[}",  # which after a row's end would be taken for a length
 }
 _NO_MARK = r"\phantom{$^\dagger$}"  # what stands in for the mark, so that the numbers stay in line
 

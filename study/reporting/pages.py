@@ -20,6 +20,8 @@ _NUMBER = re.compile(r"([+−]?\d[\d.,e+-]*( %| points)?( \[[^\]]*\])?(, n = \d+
 # What Markdown would not show as it stands: emphasis, code, cells, links, tags, entities, a heading and a quotation. An
 # underscore inside a word marks nothing, as in the names of settings, nor does a bracket that no address follows.
 _MARKUP = re.compile(r"[\\`*|~]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])|<(?=[\w/!?])|&(?=#?\w)|^[>#]")
+# What XML cannot hold, or would be a command to a terminal.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 @dataclass(frozen=True)
@@ -134,14 +136,14 @@ def _unbroken(value: object) -> object:
     """Text whose numbers keep their unit, and whose p its value, on one line."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    return re.sub(r"(?<=\d) (?=%)|(?<=\b[np]) (?=[<=])|(?<=[<=]) (?=\d)", "\u00a0", value)
+    return re.sub(r"(?<=\d) (?=%)|(?<=\b[np]) (?=[<=])|(?<=[<=]) (?=\d)", "\u00a0", _CONTROL.sub("\ufffd", value))
 
 
 def _markdown(value: object) -> object:
     """Text so that Markdown shows it as it is, in a paragraph or in a table's cell."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    return _MARKUP.sub(r"\\\g<0>", " ".join(value.split()))
+    return _MARKUP.sub(r"\\\g<0>", _CONTROL.sub("\ufffd", " ".join(value.split())))
 
 
 def _indented(code: str) -> Markup:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
+from study.documents import record
 from study.storage.folder import Folder, StorageError, storage_error
 
 LOCKS = ".locks"  # folder, below the results
@@ -84,7 +85,8 @@ def _locked(path: Path, text: str) -> TextIO:
     while True:
         with suppress(FileNotFoundError):  # a holder that ends removes it, and its folder
             _make(path.parent)
-            handle = path.open("a+")
+            # A link that somebody else has laid there would have the file that it leads to emptied.
+            handle = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666), "a+")
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if path.stat().st_ino == os.fstat(handle.fileno()).st_ino:
@@ -173,8 +175,8 @@ def _lives(pid: int) -> bool:
 def _holder(folder: Folder, name: str) -> Holder | None:
     """Who wrote a lock last; None where nobody did, or has not come to it yet."""
     try:
-        return Holder(**json.loads(folder.read(name)))
-    except (FileNotFoundError, ValueError, TypeError):
+        return record(Holder, json.loads(folder.read(name)))
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
 
 

@@ -90,11 +90,17 @@ class Tracker:
         self._courier.tell(uses_measured(figures))
 
     def log_files(self, folder: Path) -> None:
-        """Copy the tables and reports that lie directly in `folder`, and its folder of figures, to the parent run."""
+        """Copy the tables and reports that lie directly in `folder`, and its folder of figures, to the parent run.
+
+        Links are left out: in somebody else's folder they may lead to anything.
+        """
         if not self._takes_files:
             return
-        files = (path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix != ".tmp")
-        self._courier.tell(Note(None, now(), files=(*files, folder / _FIGURES)))
+        files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix != ".tmp"]
+        figures = folder / _FIGURES
+        if not any(path.is_symlink() for path in (figures, *figures.rglob("*"))):
+            files.append(figures)
+        self._courier.tell(Note(None, now(), files=tuple(path for path in files if not path.is_symlink())))
 
     def end(self, ending: Ending = "FINISHED", ended: int | None = None) -> None:
         """End the parent run, at `ended` or now, and as KILLED any trial still under way. The first word counts."""
