@@ -57,6 +57,10 @@ def vigil(signs: Mapping[str, Callable[[], bool]], stuck: Callable[[str], object
     threading.Thread(target=watch, name="vigil", daemon=True).start()
     try:
         yield
+    except Exception as error:  # raised within Ray's own code, ours may arrive as another
+        if dead:
+            raise RayDiedError(dead[0]) from error
+        raise
     finally:
         over.set()
         signal.signal(signal.SIGUSR2, before)
