@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from methods import METHODS
 from methods.space import Value, defaults
-from study.cluster.lanes import LaneError
+from study.cluster.lanes import LOSSES, LaneError
 from study.cluster.mailbox import Lane
 from study.cluster.messages import Failure, Job, Letter
 from study.cluster.proposals import Proposals, Watch, budget_left
@@ -141,8 +141,10 @@ def test_a_trial_that_was_running_is_taken_up_again() -> None:
 
 def test_a_trial_whose_actor_died_for_good_is_failed() -> None:
     book = Book()
-    book.proposals.suggest("a")
-    book.proposals.on_trial_complete("a", error=True)
+    for death in range(LOSSES):
+        assert not book.finished, f"once more after {death} deaths: none was the trial's fault"
+        assert proposed(book.proposals.suggest(str(death)))[0] == 0
+        book.proposals.on_trial_complete(str(death), error=True)
     assert book.finished[0].status == "failed" and book.optuna()[0].state == TrialState.FAIL
 
 

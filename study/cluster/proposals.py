@@ -165,8 +165,8 @@ class Proposals(Searcher):
         if running is None:
             return
         failure: Failure | None = (result or {}).get("failure")
-        if error:
-            failure = Failure("its Ray Tune actor died again and again", "", "job")
+        if error:  # of a trial that is not running yet, Ray Tune says so at once: the lane may well live
+            failure = Failure("its Ray Tune actor died again and again", "", "lane")
         with self._noting_trouble():
             if failure is not None and failure.fault == "storage":
                 raise StorageError(failure.reason)
