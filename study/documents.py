@@ -19,7 +19,7 @@ T = TypeVar("T")
 MOST_BYTES = 2**24  # of one document: a trial of 20,000 epochs takes half of it
 _DEPTH = 8
 _MOST_REAL = 1e150  # real numbers stay below it, so that their squares are finite
-WHOLE = 2**53  # whole numbers stay below it, for above it a real number no longer holds each of them
+WHOLE = 2**63  # whole numbers stay below it, as in a column of a table; seeds are as large as that
 
 
 def opened(path: Path, within: Path) -> BinaryIO:

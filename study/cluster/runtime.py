@@ -49,6 +49,8 @@ def joined(
     it. Raises ValueError where none answers at `address`, ClusterError where Ray does not start here, and RayDiedError
     in the main thread when Ray dies; `stuck` is called, with the reason, where that thread does not hear of it.
     """
+    if address is not None:
+        _knock(address)
     if ray.is_initialized():
         yield nodes()
         return
@@ -66,7 +68,6 @@ def _joined(address: str | None, cpus: int | None, stuck: Callable[[str], object
         here = this_machine()
         _start(cpus or int(here.cpus), int(here.gpus))
     else:
-        _knock(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
