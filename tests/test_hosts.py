@@ -22,6 +22,7 @@ from study.storage.folder import Folder
 from tests.hosts import Host, can_play_hosts, network
 
 pytestmark = [
+    pytest.mark.timeout(2400),
     pytest.mark.slow,  # whole studies on clusters of their own
     pytest.mark.skipif(not can_play_hosts(), reason="playing hosts takes root, ip, unshare and nsenter"),
 ]
@@ -114,15 +115,15 @@ def test_a_study_survives_the_loss_of_a_host_and_uses_one_that_joins(
         def uploads(host: Host, trial: int | None = None) -> list[Upload]:
             return [each for each in store.uploads() if each.host == host.address and trial in (None, each.trial)]
 
-        wait_for(lambda: any(each.epoch == 2 for each in uploads(alpha)), 240, driver)
+        wait_for(lambda: any(each.epoch == 2 for each in uploads(alpha)), 600, driver)
         alpha.cut_off()
         cut = time.strftime("%H:%M:%S")
         lost = uploads(alpha)[-1].trial
         gamma = net.add("gamma")
         gamma.join(head, "--num-cpus=1")
-        wait_for(lambda: uploads(beta, lost) or uploads(gamma, lost), 240, driver)
+        wait_for(lambda: uploads(beta, lost) or uploads(gamma, lost), 600, driver)
         alpha.plug_in()  # its worker was never told, and may still be at work
-        driver.wait(timeout=600)
+        driver.wait(timeout=900)
         with capsys.disabled():
             print(f"\nalpha was cut off at {cut}, in trial {lost}; then gamma joined")
             print(*timeline(store.uploads(), {host.address: host.name for host in net.hosts}), sep="\n")
@@ -144,3 +145,25 @@ def test_a_study_survives_the_loss_of_a_host_and_uses_one_that_joins(
     alone = Pretraining(images, plan, study.objective_budget, study.draws, Folder.of(tmp_path / "alone"))
     undisturbed = [(epoch.loss, epoch.objective) for epoch in run_pretraining(alone, Place())]
     assert [(epoch.loss, epoch.objective) for epoch in found.history] == undisturbed, "as if nothing had happened"
+
+
+def test_the_workers_of_a_lane_train_together_from_two_hosts(tmp_path: Path) -> None:
+    log = tmp_path / "driver.log"
+    with network() as net:
+        store = Store(net.add("store", tmp_path), tmp_path / "store.log")
+        head, alpha, beta = (net.add(name) for name in ("head", "alpha", "beta"))
+        head.lead("--num-cpus=0")
+        for host in (alpha, beta):
+            host.join(head, "--num-cpus=1")
+        driver = head.start(
+            *(*STUDY, "--workers", "2", "--trials", "1", "--epoch-images", "256", "--address", f"{head.address}:6379"),
+            *("--results", store.results("pair"), "--tracking-uri", "sqlite:////var/tmp/mlflow.db"),
+            log=log,
+        )
+        assert driver.wait(timeout=900) == 0, log.read_text()
+        for host in (alpha, beta):
+            assert "pixels.uint8" in host.run("find", "/tmp", "-name", "pixels.uint8"), "each has a copy of the images"
+        assert not head.run("find", "/tmp", "-name", "pixels.uint8"), "the driver has its own in its cache"
+        store.fetch("pair", tmp_path / "copy")
+    (trial,) = read_trials(tmp_path / "copy")
+    assert trial.status == "completed" and len(trial.history) == EPOCHS
