@@ -16,11 +16,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from study.data.dataset import Dataset
-from study.documents import WHOLE, read_bytes, read_json, record
+from study.documents import read_bytes, read_json, record
 from study.records import Use, Whose
 from study.storage.bounds import check_uses
 from study.storage.files import damaged, write_whole
 
+_MOST_IMAGES = 2**53  # that a confusion may count: beyond, a real number no longer holds each
 USES = "uses.json"
 SHOWN = "uses/shown.safetensors"
 _MOST_BYTES = 2**28  # of all that is shown
@@ -129,7 +130,7 @@ def _check_shown(uses: Uses) -> None:
         raise ValueError("its images are none")
     for shown in uses.shown.values():
         mapped = len(shown.mapped)
-        _check(shown.confusion, torch.int64, (classes, classes), 0, WHOLE)
+        _check(shown.confusion, torch.int64, (classes, classes), 0, _MOST_IMAGES)
         _check(shown.components, torch.float32, (mapped, *shown.components.shape[1:2]), -1e6, 1e6)
         _check(shown.variance, torch.float32, (), 0, 1.001)
         _check(shown.plane, torch.float32, (mapped, 2), -1.001, 1.001)
