@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-START = 180.0  # seconds that a child may take to import and to fill its folder
+START = 300.0  # seconds that a child may take to import and to fill its folder
 PATIENCE = 30.0  # seconds that one input may take on a busy machine
 
 
