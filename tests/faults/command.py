@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -122,12 +123,13 @@ class Running:
         if code is None:
             self.driver.kill()
             self._process.wait()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while (left := self._marked()) and time.monotonic() < deadline:
             time.sleep(0.1)
-        self.left = [" ".join(process.cmdline())[:60] for process in left if process.is_running()]
+        self.left = []
         for process in left:
-            if process.is_running():
+            with suppress(psutil.Error):
+                self.left.append(" ".join(Path(word).name for word in process.cmdline()[:4]))
                 process.kill()
         self._reader.join(timeout=10)
         return code

@@ -35,7 +35,7 @@ class Moment:
         if cls.now != (int(cls.trial), int(cls.epoch)):
             return False
         if "once" in cls.rest:
-            note = Path(os.environ["STUDY_FAULT_UNDER"]) / "fault-was-caused"
+            note = Path(f"{os.environ['STUDY_FAULT_UNDER']}-fault-was-caused")
             if note.exists():
                 return False
             note.touch()
@@ -88,7 +88,8 @@ def patch_jobs(module: ModuleType) -> None:
 
     @functools.wraps(real)
     def run_pretraining(job: Any, place: Any) -> Iterator[Any]:
-        trial = int(job.folder.name) if job.folder.name.isdigit() else -1
+        name = str(job.folder).rpartition("/")[2]
+        trial = int(name) if name.isdigit() else -1  # or a repeat of the best
         Moment.now = (trial, 1)
         for epoch in real(job, place):
             Moment.now = (trial, epoch.epoch + 1)
