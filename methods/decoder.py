@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from methods.encoders import Encoder
 from methods.encoders.unet import UNet
+from methods.precision import MixedPrecision
 
 LEAST, MOST = 32, 256  # widths of the decoder's maps: the largest map is the narrowest
 SMALLEST = 4  # pixels a side: where a code becomes a map, and the most of a map that a code reads
@@ -40,7 +41,7 @@ def code_decoder(code: int, channels: int, size: int) -> nn.Sequential:
     return nn.Sequential(*start, *norm, Enlarge((width, side, side), channels, size), nn.Sigmoid())
 
 
-class Enlarge(nn.Module):
+class Enlarge(MixedPrecision):
     """Transposed convolutions of 4x4 and stride 2 with batch norm and ReLU between them, as DCGAN's generator."""
 
     def __init__(self, shape: tuple[int, int, int], width: int, size: int) -> None:
@@ -64,10 +65,11 @@ class Enlarge(nn.Module):
         """Shape: (N, D, h, w) -> (N, width, size, size), without a last nonlinearity."""
         if x.shape[2] != self.start:
             x = F.interpolate(x, size=(self.start, self.start), mode="bilinear", align_corners=False)
-        for doubling, side in zip(self.doublings, self.sides, strict=True):
-            x = doubling(x)[:, :, :side, :side]  # an odd side is one less than twice its half
-        enlarged: Tensor = self.same(x)
-        return enlarged
+        with self.mixed(x):
+            for doubling, side in zip(self.doublings, self.sides, strict=True):
+                x = doubling(x)[:, :, :side, :side]  # an odd side is one less than twice its half
+            enlarged: Tensor = self.same(x)
+        return enlarged.float()
 
 
 def squared_error(decoded: Tensor, wanted: Tensor) -> Tensor:

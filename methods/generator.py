@@ -8,11 +8,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from methods.precision import MixedPrecision
+
 NARROWEST = 4  # pixels, about: the side of the map that the latent code becomes
 WIDEST = 512  # channels
 
 
-class Generator(nn.Module):
+class Generator(MixedPrecision):
     """DCGAN's generator (Radford, Metz and Chintala, 2015) for grey or colour images of any side.
 
     The code is projected to a map of about 4x4, which transposed 4x4 convolutions of stride 2 double until it covers
@@ -39,7 +41,7 @@ class Generator(nn.Module):
             layers.append(nn.ConvTranspose2d(wide, narrow, 4, 2, padding=1, bias=False))
         last = nn.ConvTranspose2d(widths[-1], channels, 4, 2, padding=1)
         layers += [nn.BatchNorm2d(widths[-1]), nn.ReLU(inplace=True), last]
-        self.layers = nn.Sequential(*layers, nn.Sigmoid())
+        self.layers = nn.Sequential(*layers)
         for layer in layers:
             if isinstance(layer, nn.Linear | nn.ConvTranspose2d):
                 nn.init.normal_(layer.weight, std=0.02)
@@ -48,7 +50,9 @@ class Generator(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         """Paint one image a code."""
-        images: Tensor = self.layers(codes)
+        with self.mixed(codes):
+            images: Tensor = self.layers(codes)
+        images = images.float().sigmoid()
         edge = (images.shape[2] - self.size) // 2
         return images[:, :, edge : edge + self.size, edge : edge + self.size]
 

@@ -21,6 +21,7 @@ from methods import colour, method
 from methods.encoders import Encoder
 from methods.inspection import SHOWN, Grid, Inspection, effective_rank
 from methods.method import Batch, Embed, Method
+from methods.precision import MixedPrecision
 from methods.space import among, between
 from methods.views import augment
 
@@ -58,7 +59,7 @@ class Recolor(Method):
             nn.Linear(EXPANDED, EXPANDED, bias=False),
         )
         self.palette = colour.Palette()
-        self.colorizer = _colorizer(encoder.size, len(self.palette.bins))
+        self.colorizer = _Colorizer(encoder.size, len(self.palette.bins))
         self.register_buffer("effective_rank", torch.ones(()))
         self.resting = False
 
@@ -129,12 +130,22 @@ def spread(z: Tensor) -> tuple[Tensor, Tensor]:
     return F.relu(1 - (variances + 1e-4).sqrt()).mean(), outside / len(covariance)
 
 
-def _colorizer(size: int, bins: int) -> nn.Sequential:
+class _Colorizer(MixedPrecision):
     """Six convolutions from grey to a quarter of its resolution, the later ones dilated as the source's are."""
-    layers: list[nn.Module] = []
-    width = 3
-    for wider, stride, dilation in ((32, 1, 1), (64, 2, 1), (128, 2, 1), (128, 1, 2), (128, 1, 2)):
-        layers += [nn.Conv2d(width, wider, 3, stride, padding=dilation, dilation=dilation, bias=False)]
-        layers += [nn.BatchNorm2d(wider), nn.ReLU(inplace=True)]
-        width = wider
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(size // colour.REDUCTION), nn.Conv2d(width, bins, 1))
+
+    def __init__(self, size: int, bins: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = 3
+        for wider, stride, dilation in ((32, 1, 1), (64, 2, 1), (128, 2, 1), (128, 1, 2), (128, 1, 2)):
+            layers += [nn.Conv2d(width, wider, 3, stride, padding=dilation, dilation=dilation, bias=False)]
+            layers += [nn.BatchNorm2d(wider), nn.ReLU(inplace=True)]
+            width = wider
+        pool = nn.AdaptiveAvgPool2d(size // colour.REDUCTION)
+        self.layers = nn.Sequential(*layers, pool, nn.Conv2d(width, bins, 1))
+
+    def forward(self, grey: Tensor) -> Tensor:
+        """Shape: (N, 3, H, W) -> logits (N, Q, h, w)."""
+        with self.mixed(grey):
+            logits: Tensor = self.layers(grey)
+        return logits.float()

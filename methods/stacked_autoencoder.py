@@ -105,7 +105,9 @@ class StackedAutoencoder(Method):
         with torch.no_grad():
             wanted = self.encoder(views, names[stage - 1]) if stage else views  # (N, D, h, w)
         x = add_noise(wanted if stage else centred(wanted), self.config.noise)
-        restored = self.decoders[stage](self.encoder.stages[names[stage]](x))
+        with self.encoder.mixed(x):
+            mapped = self.encoder.stages[names[stage]](x)
+        restored = self.decoders[stage](mapped.float())
         return squared_error(F.relu(restored) if stage else torch.sigmoid(restored), wanted)
 
     def _idle(self) -> list[nn.Parameter]:

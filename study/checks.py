@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from methods.method import Method
+from methods.precision import quickest
 from study.cluster.curve import modes_of
 from study.cluster.layout import Layout
 from study.data.dataset import Dataset, subset
@@ -69,6 +70,7 @@ def study_of(options: Options, method: str, built: Method, name: str, dataset: D
         grace_epochs=built.grace_epochs,
         modes=options.modes,
         repeats=options.repeats,
+        precision=options.precision or quickest(on_gpus=layout.gpus_per_worker > 0),
     )
 
 
@@ -98,11 +100,13 @@ def _check_folds(options: Options, method: str, built: Method, dataset: Dataset)
 _MAY_CHANGE = {"trials", "budget_seconds", "lanes", "gpus_per_worker", "repeats"}
 
 
-def check_resumed(study: Study, folder: Path) -> None:
-    """Raise ValueError where the study in a folder is another one."""
+def resumed(options: Options, study: Study, folder: Path) -> Study:
+    """The study to go on with, in the precision that it began in. Raises ValueError where another is in the folder."""
     if not (folder / STUDY).exists():
-        return  # killed before it began, or the second of two methods: a command with --resume may be run at any time
+        return study  # killed before it began, or the second of two methods: --resume may be given at any time
     before, _ = read_study(folder)
+    if options.precision is None:
+        study = dataclasses.replace(study, precision=before.precision)
     differences = [
         f"{field.name} was {getattr(before, field.name)} and is {getattr(study, field.name)}"
         for field in dataclasses.fields(Study)
@@ -110,3 +114,4 @@ def check_resumed(study: Study, folder: Path) -> None:
     ]
     if differences:
         raise ValueError(f"{study.name} cannot be resumed with another configuration: {'; '.join(differences)}")
+    return study

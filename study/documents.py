@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
+from methods.precision import Precision
 from methods.space import Value
 
 T = TypeVar("T")
@@ -130,7 +131,7 @@ def _fields(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
         for field in dataclasses.fields(kind)
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     }
-    return typing.get_type_hints(kind, localns={"Value": Value}), frozenset(needed)
+    return typing.get_type_hints(kind, localns={"Precision": Precision, "Value": Value}), frozenset(needed)
 
 
 def _short(value: object) -> str:

@@ -8,14 +8,17 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 from methods import METHODS
 from methods.encoders import ENCODERS
+from methods.precision import Precision
 from study.command_line import Parser, amount, at_least, count, duration, folder_name, several, share
 from study.data.sources import SOURCES
 from study.records import Mode, Validation
 from study.storage.folder import Folder
+
+T = TypeVar("T")
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
@@ -51,6 +54,7 @@ class Options:
     lanes: int | None
     address: str | None
     hang_after: float
+    precision: Precision | None
     results: Folder
     name: str | None
     resume: bool
@@ -169,7 +173,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     place.add_argument(
         "--gpus-per-worker", type=amount, metavar="X", help="0.5 packs two workers on a GPU (1 where there are GPUs)"
     )
-    place.add_argument("--lanes", type=_lanes, metavar="N", help="trials at a time (as many as fit)")
+    place.add_argument("--lanes", type=_auto(count), metavar="N", help="trials at a time (as many as fit)")
     place.add_argument("--address", metavar="ADDR", help="join the Ray cluster at this address")
 
     place.add_argument(
@@ -178,6 +182,13 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         default=1800.0,
         metavar="TIME",
         help="end and restart a worker that makes no progress for so long (30m)",
+    )
+
+    place.add_argument(
+        "--precision",
+        type=_auto(_one_of(get_args(Precision), "precision")),
+        metavar="NAME",
+        help="float32, or bfloat16 for the convolutions of training (bfloat16 where the machine has it)",
     )
 
     out = parser.add_argument_group("what it leaves")
@@ -225,5 +236,5 @@ def _one_of(known: Iterable[str], kind: str) -> Callable[[str], str]:
     return check
 
 
-def _lanes(text: str) -> int | None:
-    return None if text == "auto" else count(text)
+def _auto(parse: Callable[[str], T]) -> Callable[[str], T | None]:
+    return lambda text: None if text == "auto" else parse(text)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:  # a Tune actor passes records on and needs no method, nor torch
+    from methods.precision import Precision
     from methods.space import Value
 
 Status = Literal["completed", "pruned", "failed"]
@@ -144,6 +145,7 @@ class Study:
     modes: tuple[Mode, ...] = ()  # --modes: of the curve; empty is every one that makes sense
     repeats: int = 1  # pretrainings of the best trial's settings that the curve rests on, its own among them
     validation: Validation = "heldout"  # --validation: whose labels tune, beside or inside the label budget
+    precision: Precision = "float32"  # in which networks train
 
     @property
     def budgets(self) -> tuple[Budget, ...]:

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from study.checks import check_folders, check_method, check_resumed, study_of
+from study.checks import check_folders, check_method, resumed, study_of
 from study.cluster.curve import CurveError
 from study.cluster.images import share
 from study.cluster.lanes import LaneError, Lanes
@@ -131,9 +131,9 @@ def _run(options: Options, command: Sequence[str], stuck: Callable[[str], object
                 study_of(options, method, built[method], name, dataset, layout) for method, name in names.items()
             ]
             homes: dict[str, Home] = {}
-            for study in studies if options.resume else ():
+            for number, study in enumerate(studies) if options.resume else ():
                 homes[study.name] = stack.enter_context(home(options.results, study.name, locks[study.name].check))
-                check_resumed(study, homes[study.name].folder)
+                studies[number] = resumed(options, study, homes[study.name].folder)
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="study-")))
             display.phase(f"starting {layout.lanes} {'lane' if layout.lanes == 1 else 'lanes'}")
             follow = None if options.lanes or not options.address else partial(_room, layout)

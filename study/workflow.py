@@ -144,8 +144,7 @@ def _search(
 
 def _pretraining(study: Study, images: Images, kept: Folder, number: int, params: dict[str, Value]) -> Job:
     """A trial, as a lane runs it; its checkpoints lie in `kept`/NNN."""
-    seed = trial_seed(study, number)
-    plan = Plan(study.method, study.encoder, params, study.epochs, study.epoch_images, seed, study.tap)
+    plan = Plan.of(study, params, trial_seed(study, number))
     job = Pretraining(images, plan, study.objective_budget, study.draws, kept / f"{number:03d}", study.validation)
     return Job(f"{study.name}-{number:03d}", run_pretraining, job)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from methods.encoders.dropout import Dropout
 from methods.encoders.encoder import Encoder
 
 SMALL = 96  # pixels; below it the stem of 11x11, stride 4, leaves too little of the map
@@ -30,7 +31,7 @@ def alexnet(channels: int, size: int, dropout: float) -> Encoder:
         "conv3": nn.Sequential(nn.Conv2d(192, 384, 3, padding=1, bias=False), *_norm(384)),
         "conv4": nn.Sequential(nn.Conv2d(384, 256, 3, padding=1, bias=False), *_norm(256)),
         "conv5": nn.Sequential(
-            nn.Conv2d(256, 256, 3, padding=1, bias=False), *_norm(256), nn.MaxPool2d(3, 2), nn.Dropout(dropout)
+            nn.Conv2d(256, 256, 3, padding=1, bias=False), *_norm(256), nn.MaxPool2d(3, 2), Dropout(dropout)
         ),
     }
     return Encoder(stages, channels, size, default_tap="conv4")

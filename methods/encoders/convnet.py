@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from methods.encoders.convolution import Convolution
+from methods.encoders.dropout import Dropout
 from methods.encoders.encoder import Encoder
 
 
@@ -23,9 +24,9 @@ def convnet(channels: int, size: int, dropout: float) -> Encoder:
         raise ValueError(f"convnet needs images of at least 24 pixels a side, not {size}: raise --image-size")
     stages: dict[str, nn.Module] = {
         "conv1": nn.Sequential(nn.Conv2d(channels, 64, 3, padding=1), nn.MaxPool2d(2), *_norm(64)),
-        "conv2": nn.Sequential(nn.Conv2d(64, 128, 3), nn.MaxPool2d(2), *_norm(128), nn.Dropout(dropout)),
+        "conv2": nn.Sequential(nn.Conv2d(64, 128, 3), nn.MaxPool2d(2), *_norm(128), Dropout(dropout)),
         "conv3": nn.Sequential(Convolution(128, 256, 3), nn.MaxPool2d(2, 1), *_norm(256)),
-        "conv4": nn.Sequential(Convolution(256, 512, 2), *_norm(512), nn.Dropout(dropout)),
+        "conv4": nn.Sequential(Convolution(256, 512, 2), *_norm(512), Dropout(dropout)),
     }
     return Encoder(stages, channels, size, default_tap="conv3")
 

@@ -7,10 +7,11 @@ import difflib
 import torch
 from torch import Tensor, nn
 
+from methods.precision import MixedPrecision
 from methods.views import slopes
 
 
-class Encoder(nn.Module):
+class Encoder(MixedPrecision):
     """A chain of named stages over images in [0, 1].
 
     Shape:
@@ -30,11 +31,12 @@ class Encoder(nn.Module):
         """Run as far as the stage `tap` (the last stage unless told) and return its feature map."""
         self._check(tap)
         x = self.read(images)
-        for name, stage in self.stages.items():
-            x = stage(x)
-            if name == tap:
-                break
-        return x
+        with self.mixed(x):
+            for name, stage in self.stages.items():
+                x = stage(x)
+                if name == tap:
+                    break
+        return x.float()
 
     def read(self, images: Tensor) -> Tensor:
         """What the first stage is given."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from methods.encoders.dropout import Dropout
 from methods.encoders.encoder import Encoder
 
 
@@ -23,7 +24,7 @@ def nin(channels: int, size: int, dropout: float) -> Encoder:
         "conv1": nn.Sequential(*_block(channels, (192, 160, 96), 5), nn.MaxPool2d(3, 2, padding=1)),
         "conv2": nn.Sequential(*_block(96, (192, 192, 192), 5), nn.AvgPool2d(3, 2, padding=1)),
         "conv3": nn.Sequential(*_block(192, (192, 192, 192), 3)),
-        "conv4": nn.Sequential(*_block(192, (192, 192, 192), 3), nn.Dropout(dropout)),
+        "conv4": nn.Sequential(*_block(192, (192, 192, 192), 3), Dropout(dropout)),
     }
     return Encoder(stages, channels, size, default_tap="conv2")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from methods.encoders.dropout import Dropout
 from methods.encoders.encoder import Encoder
 
 SMALL = 96  # pixels; below it the ImageNet stem, which divides by four, leaves too little of the map
@@ -32,6 +33,6 @@ def resnet18(channels: int, size: int, dropout: float) -> Encoder:
         "layer1": network.layer1,
         "layer2": network.layer2,
         "layer3": network.layer3,
-        "layer4": nn.Sequential(*network.layer4, nn.Dropout(dropout)),
+        "layer4": nn.Sequential(*network.layer4, Dropout(dropout)),
     }
     return Encoder(stages, channels, size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from methods.encoders.dropout import Dropout
 from methods.encoders.encoder import Encoder
 
 WIDTHS = (32, 64, 128)  # of down1..down3 and up3..up1; the bottom is twice the last
@@ -19,13 +20,14 @@ class UNet(Encoder):
         self._check(tap)
         x = self.read(images)
         skips: list[Tensor] = []
-        for name, stage in self.stages.items():
-            x = stage(x, skips.pop()) if name.startswith("up") else stage(x)
-            if name.startswith("down"):
-                skips.append(x)
-            if name == tap:
-                break
-        return x
+        with self.mixed(x):
+            for name, stage in self.stages.items():
+                x = stage(x, skips.pop()) if name.startswith("up") else stage(x)
+                if name.startswith("down"):
+                    skips.append(x)
+                if name == tap:
+                    break
+        return x.float()
 
 
 class Up(nn.Module):
@@ -60,7 +62,7 @@ def unet(channels: int, size: int, dropout: float) -> Encoder:
         pool = [nn.MaxPool2d(2)] if number > 1 else []
         stages[f"down{number}"] = nn.Sequential(*pool, *_convolutions(width, wider))
         width = wider
-    stages["bottom"] = nn.Sequential(nn.MaxPool2d(2), *_convolutions(width, BOTTOM), nn.Dropout(dropout))
+    stages["bottom"] = nn.Sequential(nn.MaxPool2d(2), *_convolutions(width, BOTTOM), Dropout(dropout))
     width = BOTTOM
     for number, narrower in reversed(list(enumerate(WIDTHS, start=1))):
         stages[f"up{number}"] = Up(width, narrower)

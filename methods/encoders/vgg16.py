@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from methods.encoders.dropout import Dropout
 from methods.encoders.encoder import Encoder
 
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # width and number of convolutions
@@ -31,7 +32,7 @@ def vgg16(channels: int, size: int, dropout: float) -> Encoder:
             layers.append(nn.MaxPool2d(2))
             side //= 2
         if number == len(BLOCKS):
-            layers.append(nn.Dropout(dropout))
+            layers.append(Dropout(dropout))
         stages[f"conv{number}"] = nn.Sequential(*layers)
     return Encoder(stages, channels, size)
 

@@ -174,6 +174,7 @@ def _run(
                 tuple(group),
                 study.seed,
                 study.validation,
+                study.precision,
             ),
         )
         for number, group in enumerate(groups.values())

@@ -34,7 +34,7 @@ def repeat_best(
         own = trial_seed(study, best.number)
         seed = derive(own, "repeat", number) if number else own
         if owner(folder) != seed:
-            plan = Plan(study.method, study.encoder, best.params, study.epochs, study.epoch_images, seed, study.tap)
+            plan = Plan.of(study, best.params, seed)
             running = kept / (f"{REPEAT}{number}-running" if number else f"{best.number:03d}")
             budget = study.objective_budget
             argument = Pretraining(images, plan, budget, study.draws, running, study.validation, best.epochs)

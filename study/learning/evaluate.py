@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from methods.encoders import Encoder
 from methods.method import Config
+from methods.precision import Precision
 from methods.supervised import Supervised
 from study.data.dataset import Dataset
 from study.learning.features import FrozenFeatures, Score
@@ -138,6 +139,7 @@ def fit_network(
     seed: int,
     device: torch.device,
     test: bool,
+    precision: Precision = "float32",
 ) -> Fitted:
     """Train the encoder that `draw` gives and a linear head on the images at `subset`.
 
@@ -147,7 +149,15 @@ def fit_network(
     """
     started = time.perf_counter()
     dataset = judges.dataset
-    train = partial(train_network, config=config, encoder_lr=encoder_lr, dataset=dataset, seed=seed, device=device)
+    train = partial(
+        train_network,
+        config=config,
+        encoder_lr=encoder_lr,
+        dataset=dataset,
+        seed=seed,
+        device=device,
+        precision=precision,
+    )
     found: Score | None
     if judges.validation == "heldout":
         network, found = _best_weights(train(draw(), subset=subset), judges, len(subset), device)

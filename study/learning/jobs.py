@@ -18,6 +18,7 @@ from methods import METHODS
 from methods.encoders import ENCODERS, Encoder
 from methods.inspection import Inspection, effective_rank
 from methods.method import Batch, Config, Method
+from methods.precision import Precision
 from methods.space import configure
 from study.data.dataset import Dataset, load, subset
 from study.learning.evaluate import Fitted, Judges, fit_frozen, fit_network, frozen_objective
@@ -129,6 +130,7 @@ class Fitting:
     classifiers: tuple[Classifier, ...]
     seed: int
     validation: Validation = "heldout"
+    precision: Precision = "float32"  # in which the trained modes train
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,7 @@ def _fit_network(job: Fitting, each: Classifier, device: torch.device) -> Outcom
         seed=derive(job.seed, each.mode, each.draw, *([each.repeat] if each.repeat else [])),
         device=device,
         test=each.test,
+        precision=job.precision,
     )
     return Outcome(each, len(labelled), fitted)
 

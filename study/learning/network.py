@@ -11,6 +11,7 @@ from torch import Tensor
 
 from methods.encoders import Encoder
 from methods.method import Batch, Config
+from methods.precision import Precision, train_in
 from methods.supervised import Supervised
 from study.data.dataset import Dataset
 from study.learning.features import Score, score
@@ -30,6 +31,7 @@ def train_network(
     *,
     seed: int,
     device: torch.device,
+    precision: Precision = "float32",
 ) -> Iterator[Supervised]:
     """Train encoder and a linear head on the images at `subset`, and yield the network at each check, CHECKS times.
 
@@ -37,6 +39,7 @@ def train_network(
     """
     torch.manual_seed(derive(seed, "network"))
     network = Supervised(config, encoder, len(dataset.classes)).to(device).to(memory_format=torch.channels_last)
+    train_in(network, precision)
     head = [weight for name, weight in network.named_parameters() if not name.startswith("encoder.")]
     groups = [{"params": head, "lr": config.lr}, {"params": encoder.parameters(), "lr": encoder_lr}]
     optimizer = torch.optim.Adam(groups, fused=True)

@@ -23,9 +23,10 @@ from methods import METHODS
 from methods.encoders import ENCODERS
 from methods.inspection import Figure
 from methods.method import HIDDEN, Batch, Method
+from methods.precision import Precision, train_in
 from methods.space import Value, configure
 from study.data.dataset import Dataset
-from study.records import Epoch
+from study.records import Epoch, Study
 from study.seeds import derive
 from study.storage import checkpoints
 from study.storage.figures import save_figures
@@ -60,6 +61,13 @@ class Plan:
     )
     seed: int
     tap: str | None = None  # the stage whose features are kept; None is the encoder's own choice
+    precision: Precision = "float32"
+
+    @classmethod
+    def of(cls, study: Study, params: dict[str, Value], seed: int) -> Plan:
+        """That of a study's trial with these hyperparameters."""
+        fixed = study.epochs, study.epoch_images, seed, study.tap, study.precision
+        return cls(study.method, study.encoder, params, *fixed)
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,9 @@ def build(plan: Plan, dataset: Dataset) -> Method:
     encoder = ENCODERS[plan.encoder](channels, size, config.dropout)
     if plan.tap is not None:
         encoder.tap_at(plan.tap)
-    return kind(config, encoder, len(dataset.classes)).to(memory_format=torch.channels_last)
+    method = kind(config, encoder, len(dataset.classes)).to(memory_format=torch.channels_last)
+    train_in(method, plan.precision)
+    return method
 
 
 def pretrain(

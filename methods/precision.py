@@ -1,0 +1,43 @@
+"""Mixed precision: convolutions in bfloat16 while a network trains. Weights, losses and all that is kept stay float32.
+
+bfloat16 has float32's range and 8 bits of its precision, so that no loss needs scaling. Features are always computed in
+float32: what judges an encoder, and what reads it later, see the same numbers.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Precision = Literal["float32", "bfloat16"]
+
+
+class MixedPrecision(nn.Module):
+    """A module that runs its convolutions under `mixed`, and returns float32."""
+
+    precision: Precision = "float32"
+
+    def mixed(self, x: Tensor) -> AbstractContextManager[object]:
+        """The arithmetic for a forward of `x`: bfloat16 where `precision` says so and the module trains."""
+        if self.precision == "float32" or not self.training:
+            return nullcontext()
+        return torch.autocast(x.device.type, torch.bfloat16)
+
+
+def train_in(network: nn.Module, precision: Precision) -> None:
+    """Have all of a network train in this precision."""
+    for module in network.modules():
+        if isinstance(module, MixedPrecision):
+            module.precision = precision
+
+
+def quickest(on_gpus: bool) -> Precision:
+    """bfloat16 where this machine computes with it; elsewhere it would be emulated, and slower than float32."""
+    if on_gpus and torch.cuda.is_available():
+        has_it = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:  # GPUs of other machines are taken for not older than 2020
+        has_it = on_gpus or torch.cpu._is_avx512_bf16_supported()
+    return "bfloat16" if has_it else "float32"
