@@ -24,7 +24,7 @@ _PATIENCE = 20.0  # seconds for the mailbox to answer a sign of life
 def serve(config: dict[str, Any]) -> None:
     """Take jobs from the mailbox and post their items. Ray Train calls it on each worker."""
     mailbox = config["mailbox"]
-    _keep_memory()
+    keep_memory()
     torch.set_num_threads(config["threads"])
     context = ray.train.get_context()
     place = Place(context.get_world_rank(), context.get_world_size(), get_device())
@@ -78,7 +78,7 @@ def _items(job: Job, place: Place, watchdog: Watchdog) -> Iterator[Any]:
         yield item
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Have glibc keep freed memory: giving pages back after every step costs up to a quarter of it."""
     try:
         libc = ctypes.CDLL("libc.so.6")

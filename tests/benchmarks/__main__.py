@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import heads, overhead, scale, views
+from tests.benchmarks import dataloader, heads, ledger, limit, overhead, scale, search, views
 
-BENCHMARKS = {"heads": heads.main, "overhead": overhead.main, "scale": scale.main, "views": views.main}
+BENCHMARKS = {
+    "dataloader": dataloader.main,
+    "heads": heads.main,
+    "ledger": ledger.main,
+    "limit": limit.main,
+    "overhead": overhead.main,
+    "scale": scale.main,
+    "search": search.main,
+    "views": views.main,
+}
 
 
 def main() -> int:

@@ -1,0 +1,162 @@
+"""search: seconds until the same best validation accuracy, plain Optuna with a pruner around the usual script / ours.
+
+Both search rotnet's five settings on photo-digits, from the published recipe on, with TPE, in trials of 16 epochs, and
+are scored alike: linear heads on frozen features, by our code, which spares the script time. The script prunes with
+Optuna's MedianPruner and runs one trial at a time with all CPUs. Each search runs for the same time, start-up included.
+The goal of a seed is the lower of the two best accuracies in the end, so that both reach it; a ratio is of the times.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import torch
+
+from methods.precision import quickest
+from methods.rotnet import RotNet
+from methods.space import Value, defaults, searched
+from study.analysis.importance import distribution
+from study.cluster.lanes import Lanes
+from study.cluster.layout import fit_layout
+from study.cluster.messages import Job
+from study.cluster.proposals import RANDOM_TRIALS, Watch, trial_seed
+from study.cluster.runtime import joined
+from study.cluster.search import search
+from study.data.dataset import Dataset, prepare, subset
+from study.data.sources import open_source
+from study.learning.evaluate import Judges, frozen_objective
+from study.learning.features import FrozenFeatures
+from study.learning.jobs import OBJECTIVE_DRAWS, Images, Pretraining, run_pretraining
+from study.learning.pretrain import Plan
+from study.records import Budget, Epoch, Study
+from study.storage.folder import Folder
+from tests import made_up
+from tests.benchmarks import usual
+
+SECONDS = 150.0
+SEEDS = (0, 1, 2)
+EPOCHS, EPOCH_IMAGES, FRACTION = 16, 1257, 0.1
+CPU = torch.device("cpu")
+
+Course = list[tuple[float, float]]  # (seconds, best accuracy so far)
+
+
+def ours(dataset: Dataset, seed: int) -> Course:
+    """A search on lanes, from the start of Ray on."""
+    course: Course = [(0.0, 0.0)]
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder, joined(None) as nodes:
+        layout = fit_layout(nodes, 1)
+        study = _study(dataset, seed, layout.lanes)
+
+        def epoch(lane: int, number: int, epoch: Epoch) -> None:
+            course.append((time.perf_counter() - started, max(course[-1][1], epoch.objective)))
+
+        def job(number: int, params: dict[str, Value]) -> Job:
+            plan = Plan.of(study, params, trial_seed(study, number))
+            images = Images(dataset.folder, 0, None)
+            kept = Folder.of(folder) / f"{number:03d}"
+            return Job(f"search-{number:03d}", run_pretraining, Pretraining(images, plan, Budget(FRACTION), 5, kept))
+
+        with Lanes(layout, Path(folder)) as lanes:
+            lanes.wait_until_ready()
+            study = replace(study, budget_seconds=SECONDS - (time.perf_counter() - started))
+            search(study, job, lanes, [], [], Watch(lambda _: None, epoch, lambda _: None), Path(folder))
+    return course
+
+
+def plain(dataset: Dataset, seed: int, workers: int, threads: int) -> Course:
+    """Plain Optuna around the usual script, in this process."""
+    course: Course = [(0.0, 0.0)]
+    started = time.perf_counter()
+    torch.set_num_threads(threads)
+    budget = [subset(dataset, draw=draw, seed=0, fraction=FRACTION) for draw in range(OBJECTIVE_DRAWS)]
+    judges = Judges("heldout", dataset, 0)
+    space = {name: distribution(range_) for name, range_ in searched(RotNet.Config).items()}
+
+    def objective(trial: optuna.Trial) -> float:
+        params = {name: trial._suggest(name, each) for name, each in space.items()}
+        torch.manual_seed(seed * 1000 + trial.number)
+        encoder, classifier = usual.network(dataset, params["dropout"])
+        optimizer = torch.optim.Adam(classifier.parameters(), lr=params["lr"])
+        rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
+        loader = usual.loader(dataset, params["augmentation"], params["batch_size"], workers)
+        training = usual.steps(classifier, optimizer, loader, params["label_smoothing"], autocast=False)
+        best = 0.0
+        for number in range(1, EPOCHS + 1):
+            classifier.train()
+            for _ in range(max(1, round(EPOCH_IMAGES / params["batch_size"]))):
+                next(training)
+            rates.step()
+            features = FrozenFeatures(encoder, dataset, [*budget, dataset.validation], CPU)
+            best = max(best, frozen_objective(features, budget, judges, params["label_smoothing"]))
+            seconds = time.perf_counter() - started
+            course.append((seconds, max(course[-1][1], best)))
+            trial.report(best, number)
+            if seconds > SECONDS:
+                trial.study.stop()
+                break
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return best
+
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS, multivariate=True)
+    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=optuna.pruners.MedianPruner())
+    study.enqueue_trial(defaults(RotNet.Config))
+    study.optimize(objective, timeout=SECONDS)
+    gc.collect()  # its loaders' processes
+    return course
+
+
+def _study(dataset: Dataset, seed: int, lanes: int) -> Study:
+    return replace(
+        made_up.study(),
+        trials=None,
+        budget_seconds=SECONDS,
+        epochs=EPOCHS,
+        epoch_images=EPOCH_IMAGES,
+        objective_fraction=FRACTION,
+        seed=seed,
+        lanes=lanes,
+        data_hash=dataset.hash,
+        precision=quickest(on_gpus=False),
+    )
+
+
+def reached(course: Course, goal: float) -> float:
+    """The seconds after which the best was no less than `goal`."""
+    return next(seconds for seconds, best in course if best >= goal)
+
+
+def main() -> None:
+    """Print a line a seed, and `search ratio R`, the geometric mean of the seeds' ratios."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    threads, cpus = torch.get_num_threads(), len(os.sched_getaffinity(0))
+    ratios = []
+    with tempfile.TemporaryDirectory() as cache:
+        dataset = prepare(open_source("photo-digits"), size=32, cache=Path(cache), seed=0)
+        for seed in SEEDS:
+            theirs, mine = plain(dataset, seed, workers=1, threads=cpus), ours(dataset, seed)
+            goal = min(theirs[-1][1], mine[-1][1])
+            ratios.append(reached(theirs, goal) / reached(mine, goal))
+            print(
+                f"search-seed-{seed} ratio {ratios[-1]:.2f}  to {100 * goal:.1f} % in {reached(theirs, goal):.0f} s "
+                f"with plain Optuna, in {reached(mine, goal):.0f} s with ours; best after {SECONDS:.0f} s "
+                f"{100 * theirs[-1][1]:.1f} % of {len(theirs) - 1} epochs, ours {100 * mine[-1][1]:.1f} % of "
+                f"{len(mine) - 1}",
+                flush=True,
+            )
+    torch.set_num_threads(threads)
+    print(
+        f"search ratio {statistics.geometric_mean(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), geometric "
+        f"mean of n = {len(SEEDS)} seeds; rotnet on photo-digits, {EPOCHS} epochs of {EPOCH_IMAGES} images, "
+        f"{quickest(on_gpus=False)} against float32; {cpus} CPUs ({platform.machine()})"
+    )
