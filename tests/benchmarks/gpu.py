@@ -2,7 +2,7 @@
 
 Needs no Ray. The peak is what a product of two large bfloat16 matrices reaches; a step's operations are counted by
 torch. Where there is no GPU it runs on one thread of the processor, which shows that it runs and no more.
-`--rotnet MINUTES DATASET` trains RotNet's published CIFAR-10 recipe (NIN, four rotations an image, SGD) for so long
+`--rotnet MINUTES DATASET` trains RotNet's published CIFAR-10 recipe (NIN, four rotations an image; Adam, not SGD) for so long
 instead, and prints the accuracy of linear heads on all labels, on conv2, after each epoch.
 """
 
@@ -78,7 +78,7 @@ def _operations(plan: Plan, dataset: Dataset, device: torch.device) -> float:
     """Of products and convolutions, forward and backward, a view."""
     method = build(plan, dataset).to(device)
     pool = Pool(dataset, dataset.train, device, method.reads_labels)
-    size = method.config.batch_size
+    size: int = method.config.batch_size
     method.begin_epoch(0, lambda: torch.rand(len(pool), 64))
     optimizer = method.optimizer()
     counter = FlopCounterMode(display=False)
@@ -88,7 +88,7 @@ def _operations(plan: Plan, dataset: Dataset, device: torch.device) -> float:
 
 
 def rotnet(dataset: Dataset, device: torch.device, seconds: float) -> None:
-    """RotNet on NIN: four copies of each of 128 images a step, 200 epochs of the schedule as far as time allows."""
+    """RotNet on NIN: four copies of each of 128 images a step, as many epochs as the time allows."""
     started = time.perf_counter()
     params: dict[str, Value] = {
         "batch_size": 128,
