@@ -2,8 +2,8 @@
 
 Needs no Ray. The peak is what a product of two large bfloat16 matrices reaches; a step's operations are counted by
 torch. Where there is no GPU it runs on one thread of the processor, which shows that it runs and no more.
-`--rotnet MINUTES DATASET` trains RotNet's published CIFAR-10 recipe (NIN, four rotations an image; Adam, not SGD) for so long
-instead, and prints the accuracy of linear heads on all labels, on conv2, after each epoch.
+`--rotnet MINUTES DATASET` trains RotNet's published CIFAR-10 recipe (NIN, four rotations an image; Adam, not SGD) for
+so long instead, and prints the accuracy of linear heads on all labels, on conv2, after each epoch.
 """
 
 from __future__ import annotations
