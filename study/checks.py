@@ -9,6 +9,7 @@ from pathlib import Path
 
 from methods.method import Method
 from methods.precision import quickest
+from methods.space import Value
 from study.cluster.curve import modes_of
 from study.cluster.layout import Layout
 from study.data.dataset import Dataset, subset
@@ -18,6 +19,7 @@ from study.learning.pretrain import Plan, build
 from study.options import Options
 from study.records import Study
 from study.storage.files import STUDY, read_study
+from study.warm_start import best_settings
 
 # Images in an epoch by default. With fewer, looking at validation would cost more than training; with more, the first
 # rung of ASHA would cost more than it tells.
@@ -70,8 +72,19 @@ def study_of(options: Options, method: str, built: Method, name: str, dataset: D
         grace_epochs=built.grace_epochs,
         modes=options.modes,
         repeats=options.repeats,
+        warm_start=warm_start(options, method),
+        patience=options.patience,
         precision=options.precision or quickest(on_gpus=layout.gpus_per_worker > 0),
     )
+
+
+def warm_start(options: Options, method: str) -> tuple[dict[str, Value], ...]:
+    """The settings that a study begins with. Raises ValueError where a study that is named cannot give any."""
+    if not options.warm_start:
+        return ()
+    if options.results.path is None:
+        raise ValueError("--warm-start reads studies of a folder on a disk: copy them there, or leave it out")
+    return best_settings(method, [options.results.path / name for name in options.warm_start])
 
 
 def check_method(options: Options, method: str, dataset: Dataset) -> Method:
@@ -97,16 +110,18 @@ def _check_folds(options: Options, method: str, built: Method, dataset: Dataset)
 
 
 # A resumed study may grow, and run elsewhere; anything else would mix two studies in one table.
-_MAY_CHANGE = {"trials", "budget_seconds", "lanes", "gpus_per_worker", "repeats"}
+_MAY_CHANGE = {"trials", "budget_seconds", "lanes", "gpus_per_worker", "repeats", "patience"}
 
 
 def resumed(options: Options, study: Study, folder: Path) -> Study:
-    """The study to go on with, in the precision that it began in. Raises ValueError where another is in the folder."""
+    """The study to go on with, in the precision and from the settings that it began with.
+
+    Raises ValueError where another study is in the folder.
+    """
     if not (folder / STUDY).exists():
         return study  # killed before it began, or the second of two methods: --resume may be given at any time
     before, _ = read_study(folder)
-    if options.precision is None:
-        study = dataclasses.replace(study, precision=before.precision)
+    study = dataclasses.replace(study, warm_start=before.warm_start, precision=options.precision or before.precision)
     differences = [
         f"{field.name} was {getattr(before, field.name)} and is {getattr(study, field.name)}"
         for field in dataclasses.fields(Study)

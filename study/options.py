@@ -55,6 +55,8 @@ class Options:
     address: str | None
     hang_after: float
     precision: Precision | None
+    warm_start: tuple[str, ...]
+    patience: int | None
     results: Folder
     name: str | None
     resume: bool
@@ -103,6 +105,19 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     )
     search.add_argument(
         "--tap", metavar="STAGE", help="stage of the encoder whose features are read, as conv4 (the encoder's own)"
+    )
+    search.add_argument(
+        "--patience",
+        type=_none_at_zero(at_least(0)),
+        metavar="N",
+        help="end the search after N trials without a better one (0: never)",
+    )
+    search.add_argument(
+        "--warm-start",
+        type=several(folder_name),
+        default=(),
+        metavar="NAME[,NAME]",
+        help="begin with the best settings of these studies of --results, of the same method on other data",
     )
     search.add_argument(
         "--seed", type=at_least(0), default=0, metavar="N", help="where all random numbers come from (0)"
@@ -234,6 +249,10 @@ def _one_of(known: Iterable[str], kind: str) -> Callable[[str], str]:
         raise argparse.ArgumentTypeError(f"no {kind} {text!r}: did you mean {nearest}? There are {', '.join(names)}")
 
     return check
+
+
+def _none_at_zero(parse: Callable[[str], int]) -> Callable[[str], int | None]:
+    return lambda text: parse(text) or None
 
 
 def _auto(parse: Callable[[str], T]) -> Callable[[str], T | None]:

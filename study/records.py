@@ -146,6 +146,8 @@ class Study:
     repeats: int = 1  # pretrainings of the best trial's settings that the curve rests on, its own among them
     validation: Validation = "heldout"  # --validation: whose labels tune, beside or inside the label budget
     precision: Precision = "float32"  # in which networks train
+    warm_start: tuple[dict[str, Value], ...] = ()  # --warm-start: settings that trials 1, 2, ... try
+    patience: int | None = None  # --patience: trials without a better one that end the search
 
     @property
     def budgets(self) -> tuple[Budget, ...]:

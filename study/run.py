@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from study.checks import check_folders, check_method, resumed, study_of
+from study.checks import check_folders, check_method, resumed, study_of, warm_start
 from study.cluster.curve import CurveError
 from study.cluster.images import share
 from study.cluster.lanes import LaneError, Lanes
@@ -105,6 +105,8 @@ def _run(options: Options, command: Sequence[str], stuck: Callable[[str], object
     )
     names = {method: options.name or f"{source.name}-{method}" for method in options.method}
     check_folders(options, list(names.values()))
+    for method in names:
+        warm_start(options, method)
     fit = partial(fit_layout, workers=options.workers, gpus_per_worker=options.gpus_per_worker, lanes=options.lanes)
     layout = None if options.address else fit([this_machine()])
     size = options.image_size or (source.size if source.size and source.size >= 24 else 32)

@@ -13,7 +13,7 @@ from study import keeping
 from study.cluster.curve import draw_curve
 from study.cluster.lanes import Lanes
 from study.cluster.messages import Job
-from study.cluster.proposals import Watch, trial_seed
+from study.cluster.proposals import Watch, stale, trial_seed
 from study.cluster.repeats import repeat_best
 from study.cluster.search import search
 from study.cluster.uses import UsesError, find_uses
@@ -31,6 +31,7 @@ from study.storage.projector import write_projector
 from study.storage.tables import write_tables, write_uses_table
 from study.storage.uses import Uses, read_uses, write_uses
 from study.terminal.display import Display
+from study.terminal.time_left import duration, trials_left
 from study.tracking.delivery import points
 from study.tracking.stores import Stores
 from study.tracking.uri import public_uri
@@ -139,6 +140,20 @@ def _search(
         files.read_started(home.folder),
         Watch(started, epoch, finished),
         place.scratch / study.name,
+    )
+    if (line := _early_end(study, list(trials.values()))) is not None:
+        display.note(line)
+
+
+def _early_end(study: Study, trials: Sequence[Trial]) -> str | None:
+    """That the search lost patience, and what it would cost to go on; None where it did not."""
+    left = (study.trials or 0) - len(trials)
+    if left <= 0 or not stale(study, trials):
+        return None
+    seconds = trials_left([trial.seconds for trial in trials], [], left, study.lanes)
+    return (
+        f"no better trial in the last {study.patience}: the search ended after {len(trials)} of {study.trials}; the "
+        f"others would take about {duration(seconds or 0.0)}: --resume --patience 0 runs them"
     )
 
 

@@ -20,7 +20,7 @@ from methods.space import Value, defaults
 from study.cluster.lanes import LOSSES, LaneError
 from study.cluster.mailbox import Lane
 from study.cluster.messages import Failure, Job, Letter
-from study.cluster.proposals import Proposals, Watch, budget_left
+from study.cluster.proposals import Proposals, Watch, budget_left, stale
 from study.cluster.search import asha
 from study.cluster.trial_actor import TrialOnLane
 from study.learning.pretrain import Place
@@ -319,3 +319,50 @@ def test_an_actor_that_stepped_starts_its_job_once_and_stops_it() -> None:
 def test_a_tune_actor_needs_no_torch() -> None:
     script = "import sys, study.cluster.trial_actor, study.records; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_the_settings_of_a_warm_start_come_after_the_published_recipe() -> None:
+    recipe = defaults(METHODS["rotnet"].Config)
+    warm: tuple[dict[str, Value], ...] = ({**recipe, "lr": 2e-3}, {**recipe, "lr": 3e-3, "batch_size": 64})
+    whole = Book(study=replace(STUDY, warm_start=warm))
+    for number in range(3):
+        whole.run(str(number), [0.1 * number])
+    assert [started.params for started in whole.started] == [recipe, *warm]
+    later = proposed(whole.proposals.suggest("3"))[1]
+    assert later not in (recipe, *warm)
+    resumed = Book(finished=whole.finished[:2], study=replace(STUDY, warm_start=warm))
+    assert proposed(resumed.proposals.suggest("2")) == (2, warm[1]), "a resumed search goes on with them"
+
+
+def test_a_search_ends_when_its_patience_does() -> None:
+    impatient = replace(STUDY, trials=50, patience=3)
+    book = Book(study=impatient)
+    for number, objective in enumerate([0.2, 0.5, 0.4, 0.1, 0.6, 0.3, 0.5]):
+        book.run(str(number), [objective])
+        assert not stale(impatient, book.finished)
+    assert isinstance(book.proposals.suggest("7"), dict) and isinstance(book.proposals.suggest("8"), dict)
+    book.proposals.on_trial_complete("7", result(1, 0.6))
+    assert stale(impatient, book.finished), "an equal one is no better one"
+    assert book.proposals.suggest("9") is None, "one is under way that may be the best"
+    book.proposals.on_trial_complete("8", result(1, 0.7))
+    assert isinstance(book.proposals.suggest("9"), dict), "and it was"
+
+
+def test_a_search_without_patience_is_over_after_its_trials_alone() -> None:
+    book = Book(study=replace(STUDY, trials=20))
+    for number in range(20):
+        book.run(str(number), [0.5 if number == 0 else 0.1])
+    assert book.proposals.suggest("20") == "FINISHED" and len(book.finished) == 20
+
+
+def test_trials_under_way_are_finished_whatever_the_patience() -> None:
+    impatient = replace(STUDY, trials=50, patience=2)
+    book = Book(study=impatient)
+    for number in range(2):
+        book.run(str(number), [0.5 - 0.1 * number])
+    assert isinstance(book.proposals.suggest("2"), dict) and isinstance(book.proposals.suggest("3"), dict)
+    book.proposals.on_trial_complete("2", result(1, 0.1))
+    resumed = Book(finished=book.finished, unfinished=book.started[3:], study=impatient)
+    assert proposed(resumed.proposals.suggest("3"))[0] == 3
+    resumed.proposals.on_trial_complete("3", result(1, 0.1))
+    assert resumed.proposals.suggest("4") == "FINISHED"

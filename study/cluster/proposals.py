@@ -20,7 +20,7 @@ from study.analysis.importance import distribution
 from study.cluster.lanes import LOSSES, LaneError
 from study.cluster.mailbox import Lane
 from study.cluster.messages import Failure, Job
-from study.records import Epoch, Started, Study, Trial
+from study.records import Epoch, Started, Study, Trial, best_trial
 from study.seeds import derive
 from study.storage.folder import StorageError
 
@@ -81,6 +81,7 @@ class Proposals(Searcher):
         self._ready = ready
         self._running: dict[str, _Running] = {}  # by Tune's name of the trial
         self._lost: list[_Running] = []  # their lanes were lost: to be run on others
+        self._finished = list(finished)
         for trial in sorted(finished, key=lambda trial: trial.number):
             self._optuna.add_trial(self._as_optuna(trial))
         taken = {trial.number for trial in finished}
@@ -97,6 +98,7 @@ class Proposals(Searcher):
     def suggest(self, trial_id: str) -> Any:
         """The next trial's settings, None while every lane is at work, or the end of the search."""
         enough = self._study.trials is not None and self._proposed >= self._study.trials
+        enough |= not self._unfinished and stale(self._study, self._finished)
         late = self._deadline is not None and time.monotonic() >= self._deadline
         if (enough and not self._lost and not self._running) or late:
             return Searcher.FINISHED
@@ -127,8 +129,9 @@ class Proposals(Searcher):
                 multivariate=True,
                 constant_liar=True,
             )
-        if number == 0:  # the published recipe
-            self._optuna.enqueue_trial(defaults(METHODS[self._study.method].Config))
+        first = (defaults(METHODS[self._study.method].Config), *self._study.warm_start)  # the published recipe leads
+        if number < len(first):
+            self._optuna.enqueue_trial(first[number])
         ask = self._optuna.ask(self._space)
         return Started(number, ask.params, datetime.now(UTC).isoformat(timespec="seconds")), ask
 
@@ -194,6 +197,7 @@ class Proposals(Searcher):
         )
         values = trial.objective if trial.status == "completed" else None
         self._optuna.tell(running.ask, values, state=STATES[trial.status])
+        self._finished.append(trial)
         self._watch.finished(trial)
 
     def close(self) -> None:
@@ -227,6 +231,14 @@ class Proposals(Searcher):
             distributions=self._space,
             intermediate_values={epoch.epoch: epoch.objective for epoch in trial.history},
         )
+
+
+def stale(study: Study, finished: Sequence[Trial]) -> bool:
+    """Whether the study's patience is at its end: so many trials of a higher number than the best have finished."""
+    best = best_trial(finished)
+    if study.patience is None or best is None:
+        return False
+    return sum(trial.number > best.number for trial in finished) >= study.patience
 
 
 def budget_left(study: Study, finished: Sequence[Trial]) -> float | None:

@@ -24,6 +24,7 @@ _AT_LEAST = {  # what a study counts
     "test_images": 1,
     "grace_epochs": 1,
     "repeats": 1,
+    "patience": 1,
     "seed": 0,
 }
 
@@ -46,6 +47,8 @@ def check_study(study: Study) -> None:
         _within("labels_per_class", each, 1, _MOST)
     _within("budget_seconds", study.budget_seconds, 0, _LONGEST)
     _within("gpus_per_worker", study.gpus_per_worker, 0, _MOST)
+    for settings in study.warm_start:
+        _check_params(settings.values())
     if len(study.classes) < 2 or len(set(study.classes)) < len(study.classes):
         raise ValueError(f"{len(study.classes)} classes, of which {len(set(study.classes))} are distinct")
 

@@ -1,0 +1,75 @@
+"""Settings that a new study takes over from earlier ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from methods import METHODS
+from methods.space import Value, defaults
+from study import run
+from study.records import Status, Trial
+from study.storage.files import write_study, write_trial
+from study.warm_start import MOST, best_settings
+from tests import made_up
+
+RECIPE = defaults(METHODS["rotnet"].Config)
+
+
+def trial(number: int, objective: float | None, **params: Value) -> Trial:
+    status: Status = "failed" if objective is None else "completed"
+    made = made_up.trials(1)[0]
+    return replace(made, number=number, status=status, objective=objective, params={**RECIPE, **params})
+
+
+def study(folder: Path, *trials: Trial, method: str = "rotnet") -> Path:
+    write_study(folder, made_up.study(folder.name, method), {})
+    for each in trials:
+        write_trial(folder, each)
+    return folder
+
+
+def test_the_best_of_each_study_come_first(tmp_path: Path) -> None:
+    one = study(tmp_path / "one", trial(0, 0.5, lr=1e-3), trial(1, 0.9, lr=2e-3), trial(2, 0.7, lr=3e-3))
+    other = study(tmp_path / "other", trial(0, None, lr=9e-3), trial(1, 0.2, lr=4e-3), trial(2, 0.1, lr=5e-3))
+    assert [settings["lr"] for settings in best_settings("rotnet", [one, other])] == [2e-3, 4e-3, 3e-3]
+    assert len(best_settings("rotnet", [one, other])) == MOST
+
+
+def test_what_is_found_twice_is_tried_once(tmp_path: Path) -> None:
+    one = study(tmp_path / "one", trial(0, 0.5, lr=1e-3))
+    other = study(tmp_path / "other", trial(0, 0.5, lr=1e-3), trial(1, 0.4, lr=2e-3))
+    assert [settings["lr"] for settings in best_settings("rotnet", [one, other])] == [1e-3, 2e-3]
+
+
+def test_settings_outside_the_search_are_left_out(tmp_path: Path) -> None:
+    odd = study(tmp_path / "odd", trial(0, 0.9, lr=0.5), trial(1, 0.8, unknown=1), trial(2, 0.3, lr=4e-3))
+    assert best_settings("rotnet", [odd]) == ({**RECIPE, "lr": 4e-3},)
+
+
+@pytest.mark.parametrize(
+    ("method", "trials", "said"),
+    [
+        ("vae", (trial(0, 0.5),), "is a study of vae, not of rotnet"),
+        ("rotnet", (), "has no trial whose settings rotnet would search"),
+        ("rotnet", (trial(0, None),), "has no trial"),
+    ],
+)
+def test_a_study_that_cannot_help_is_refused(
+    method: str, trials: tuple[Trial, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study(tmp_path / "earlier", *trials, method=method)
+    arguments = ["--method", "rotnet", "--warm-start", "earlier", "--name", "new", "--results", str(tmp_path)]
+    with pytest.raises(SystemExit) as ended:
+        run.main(arguments)
+    assert ended.value.code == 2 and said in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_study_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--method", "rotnet", "--warm-start", "nothing", "--results", str(tmp_path)]
+    with pytest.raises(SystemExit) as ended:
+        run.main(arguments)
+    assert ended.value.code == 2 and "nothing is no study" in capsys.readouterr().err
