@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import dataloader, heads, ledger, limit, overhead, scale, search, views
+from tests.benchmarks import dataloader, heads, ledger, limit, nested, overhead, scale, search, views
 
 BENCHMARKS = {
     "dataloader": dataloader.main,
     "heads": heads.main,
     "ledger": ledger.main,
     "limit": limit.main,
+    "nested": nested.main,
     "overhead": overhead.main,
     "scale": scale.main,
     "search": search.main,

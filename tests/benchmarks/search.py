@@ -55,7 +55,7 @@ def ours(dataset: Dataset, seed: int) -> Course:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, joined(None) as nodes:
         layout = fit_layout(nodes, 1)
-        study = _study(dataset, seed, layout.lanes)
+        study = study_of(dataset, seed, layout.lanes)
 
         def epoch(lane: int, number: int, epoch: Epoch) -> None:
             course.append((time.perf_counter() - started, max(course[-1][1], epoch.objective)))
@@ -116,7 +116,7 @@ def plain(dataset: Dataset, seed: int, workers: int, threads: int) -> Course:
     return course
 
 
-def _study(dataset: Dataset, seed: int, lanes: int) -> Study:
+def study_of(dataset: Dataset, seed: int, lanes: int) -> Study:
     return replace(
         made_up.study(),
         trials=None,
