@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 import torch
@@ -156,6 +157,30 @@ def test_a_lane_whose_mailbox_is_killed_comes_back_and_its_job_with_it(lanes: La
             for lane in lanes.lanes:
                 ray.kill(lane.mailbox, no_restart=False)
     assert found == list(range(10))
+
+
+def _controllers() -> set[psutil.Process]:
+    """The Train controllers of this process's Ray."""
+    children = psutil.Process().children(recursive=True)
+    return {child for child in children if child.is_running() and child.name().startswith("ray::TrainContr")}
+
+
+@pytest.mark.slow  # a lane of its own, started twice
+def test_a_lane_whose_controller_is_killed_comes_back_and_holds_no_more_than_before(
+    cluster: None, tmp_path: Path
+) -> None:
+    others = _controllers()
+    with Lanes(Layout(1, 1, 1.0, 0.0), tmp_path) as running:
+        running.wait_until_ready()
+        before = ray.available_resources()["CPU"]
+        found = []
+        for _, item in running.run([Job("orphaned", slow, None)]):
+            found.append(item)
+            if len(found) == 2:
+                (controller,) = _controllers() - others
+                controller.kill()
+        assert found == list(range(10))
+        assert ray.available_resources()["CPU"] == before
 
 
 def test_nothing_can_be_written_any_more_ends_all_jobs(lanes: Lanes) -> None:

@@ -15,8 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import stdtrit
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
 CONFIDENCE = 0.95
 _NO_SPREAD = 1e-12  # accuracies are fractions: below this, differences between draws are rounding
@@ -96,8 +95,7 @@ def half_width(found: Sequence[Part]) -> Reals:
     squares = sum((part.variance**2 / part.freedom for part in found), np.zeros(()))
     with np.errstate(invalid="ignore"):
         freedom = np.where(squares > 0, variance**2 / squares, 1.0)
-    half: Reals = student.ppf((1 + CONFIDENCE) / 2, freedom) * np.sqrt(variance)
-    return half
+    return np.asarray(stdtrit(freedom, (1 + CONFIDENCE) / 2) * np.sqrt(variance), dtype=np.float64)
 
 
 def p_value(mean: float, found: Sequence[Part]) -> float | None:
@@ -111,7 +109,7 @@ def p_value(mean: float, found: Sequence[Part]) -> float | None:
     if not found or math.sqrt(sum(float(part.variance) for part in found)) < _NO_SPREAD:
         return None
     if len(found) == 1:
-        return 2 * float(student.sf(abs(mean) / math.sqrt(float(found[0].variance)), found[0].freedom))
+        return 2 * float(stdtr(found[0].freedom, -abs(mean) / math.sqrt(float(found[0].variance))))
 
     def excess(log_p: float) -> float:
         quantiles = [float(stdtrit(part.freedom, math.exp(log_p) / 2)) for part in found]

@@ -18,7 +18,6 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from sklearn.ensemble import RandomForestRegressor
 
 from methods.space import Among, Range
 from study.analysis.settings import Setting, valued
@@ -123,5 +122,7 @@ def _shares(
 
 def _explained(settings: Sequence[Setting], trials: Sequence[Trial], values: NDArray[np.float64], seed: int) -> float:
     places = [[setting.place(trial.params[setting.name]) for setting in settings] for trial in trials]
+    from sklearn.ensemble import RandomForestRegressor  # here, for it takes a second
+
     forest = RandomForestRegressor(_TREES, oob_score=True, random_state=derive(seed, "explained") % 2**32)
     return float(forest.fit(places, values).oob_score_)

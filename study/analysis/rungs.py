@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kendalltau, rankdata
 
 from study.analysis.settings import valued
 from study.records import Study, Trial
@@ -91,6 +90,8 @@ def _ranking(epoch: int, early: NDArray[np.float64], late: NDArray[np.float64], 
     low, high = np.quantile(known, (0.025, 0.975)) if len(known) else (math.nan, math.nan)
     (rho,) = _spearman(early[None], late[None])
     varied = bool(np.isfinite(rho))
+    from scipy.stats import kendalltau  # here, as below: it takes a second
+
     tau = float(kendalltau(early, late).statistic) if varied else math.nan
     kept, lost = _one_cut(early, late)
     return Ranking(
@@ -101,6 +102,8 @@ def _ranking(epoch: int, early: NDArray[np.float64], late: NDArray[np.float64], 
 
 def _spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rank correlation of each row, (R, N) and (R, N) -> (R,); NaN where a row does not vary."""
+    from scipy.stats import rankdata
+
     a, b = (rankdata(values, axis=1) - (values.shape[1] + 1) / 2 for values in (first, second))
     spread = np.sqrt((a**2).sum(1) * (b**2).sum(1))
     rho: NDArray[np.float64] = np.divide((a * b).sum(1), spread, out=np.full(len(a), math.nan), where=spread > 0)

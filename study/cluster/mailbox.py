@@ -91,6 +91,7 @@ class Mailbox:
         self._broken: Failure | None = None
         self._closed = False
         self._ready = 0
+        self._placement: Any = None
 
     async def start(self, job: Letter) -> None:
         """Make `job` the wanted one; the one before is stopped. A name that was not stopped goes on with its items."""
@@ -175,6 +176,14 @@ class Mailbox:
                     *_, line = where.strip().splitlines()
                     run.ended = Failure(f"it made no progress, {HANGS} times: {line.strip()}", where)
             self._changed.notify_all()
+
+    async def settle(self, placement: Any) -> None:
+        """Called by rank 0 when it comes up, with its group's placement."""
+        self._placement = placement
+
+    async def placement(self) -> Any:
+        """Ray's placement group of the workers that came up last; None before."""
+        return self._placement
 
     async def ready(self) -> None:
         """Return when the workers have come up."""

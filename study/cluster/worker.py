@@ -32,6 +32,8 @@ def serve(config: dict[str, Any]) -> None:
     if place.world > 1:
         dist.broadcast_object_list(group)
     done = 0
+    if place.rank == 0:
+        ray.get(mailbox.settle.remote(ray.util.get_current_placement_group()))
 
     def beat(idle: float) -> float:
         try:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.datasets import load_digits, load_sample_images
 
 from study.data.images import Contents, Integers, Part, Pixels, unlabelled
 from study.data.splits import stratified_order
@@ -63,6 +62,8 @@ def open_photo_digits(pool_images: int = DEFAULT_POOL) -> Contents:
     have one rendering of each of their digits, over strips of the photographs that no other split sees.
     """
     assert pool_images >= TRAIN_DIGITS
+    from sklearn.datasets import load_digits, load_sample_images  # here: only a first study reads them
+
     scans = load_digits()
     labels = scans.target.astype(np.int64)
     digits = enlarge(scans.images.astype(np.int64))

@@ -7,16 +7,18 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from study.data.images import Contents, Source, in_memory
 from study.data.own_images import add_unlabelled, open_folder
 from study.data.parquet_images import open_parquet
 from study.data.photo_digits import DEFAULT_POOL, FINGERPRINT, SIZE, open_photo_digits, parse_pool
-from study.data.public_sets import DIGITS, PUBLIC_SETS, open_public
 
 EMBEDDED = ("photo-digits", "digits")
-SOURCES = (*EMBEDDED, *PUBLIC_SETS, "photo-digits:IMAGES", "folder:PATH", "parquet:PATH")  # for --help
+PUBLIC = (  # the names of study.data.public_sets, which imports torchvision: a second and a half that few commands need
+    *("svhn", "cifar10", "cifar100", "stl10", "mnist", "fashion-mnist", "kmnist", "emnist-letters", "eurosat"),
+    "imagenet",
+)
+SOURCES = (*EMBEDDED, *PUBLIC, "photo-digits:IMAGES", "folder:PATH", "parquet:PATH")  # for --help
 
 
 def open_source(
@@ -51,7 +53,9 @@ def _open(name: str, data_dir: Path | None, download: bool, skip_bad_images: boo
             return Source(name.replace(":", "-"), f"{FINGERPRINT}, {images}", SIZE, skip_bad_images, read)
         case "digits" if name == kind:
             return Source(name, name, 8, skip_bad_images, _open_digits)
-        case _ if name in PUBLIC_SETS:
+        case _ if name in PUBLIC:
+            from study.data.public_sets import open_public
+
             folder = None if data_dir is None else data_dir.expanduser()
             return open_public(name, folder, download=download, skip_bad_images=skip_bad_images)
     forms = {known.partition(":")[0]: known for known in reversed(SOURCES)}
@@ -60,6 +64,8 @@ def _open(name: str, data_dir: Path | None, download: bool, skip_bad_images: boo
 
 
 def _open_digits() -> Contents:
+    from sklearn.datasets import load_digits  # here, as wherever scikit-learn is: it takes a command a second
+
     scans = load_digits()
     pixels = np.round(scans.images * (255 / 16)).astype(np.uint8)  # (N, 8, 8)
-    return Contents(DIGITS, channels=1, train=in_memory(pixels, scans.target.astype(np.int64)))
+    return Contents(tuple("0123456789"), channels=1, train=in_memory(pixels, scans.target.astype(np.int64)))

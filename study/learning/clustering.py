@@ -7,10 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 STARTS = 10  # of k-means; the tightest of its solutions is kept
 
@@ -32,6 +28,9 @@ def cluster(components: NDArray[np.float32], clusters: int, seed: int) -> Labels
     Accuracy in % of rotnet / untrained on labelled photo-digits outside the test: the features themselves 31 / 21, at
     unit length 38 / 23; 50 components 37 / 22, whitened 42 / 27, then at unit length 45 / 34; 256 so 32 / 23.
     """
+    from sklearn.cluster import KMeans  # here, as below: scikit-learn takes every process that imports it a second
+    from sklearn.exceptions import ConvergenceWarning
+
     whitened = components / np.maximum(components.std(0), 1e-8)
     whitened /= np.maximum(np.linalg.norm(whitened, axis=1, keepdims=True), 1e-8)
     with warnings.catch_warnings():
@@ -44,6 +43,8 @@ def cluster(components: NDArray[np.float32], clusters: int, seed: int) -> Labels
 
 def agreement(clusters: Labels, labels: Labels) -> Clustering:
     """Compare clusters (N,) with classes (N,)."""
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
     return Clustering(
         hungarian_accuracy(clusters, labels),
         float(normalized_mutual_info_score(labels, clusters)),
@@ -53,6 +54,8 @@ def agreement(clusters: Labels, labels: Labels) -> Clustering:
 
 def hungarian_accuracy(clusters: Labels, labels: Labels) -> float:
     """The share of images that are right when clusters and classes are paired in the best way, one to one."""
+    from scipy.optimize import linear_sum_assignment
+
     table = np.zeros((clusters.max() + 1, labels.max() + 1), dtype=np.int64)
     np.add.at(table, (clusters, labels), 1)
     return float(table[linear_sum_assignment(table, maximize=True)].sum() / len(labels))

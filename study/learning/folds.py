@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedKFold
 
 Places = NDArray[np.int64]
 
@@ -32,6 +31,8 @@ def folds(subset: Places, labels: NDArray[np.int64], seed: int) -> list[Fold]:
     count = min(MOST_FOLDS, int(np.unique(own, return_counts=True)[1].min()))
     if count < 2:
         return []
+    from sklearn.model_selection import StratifiedKFold  # here, for it takes every process a second
+
     parts = StratifiedKFold(count, shuffle=True, random_state=seed % 2**32).split(ordered, own)
     return [Fold(ordered[learned], ordered[told]) for learned, told in parts]
 
