@@ -21,15 +21,12 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.backend import BackendConfig
-from ray.train.torch import TorchConfig
-from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from study.cluster.group import Gloo
 from study.cluster.layout import Layout
 from study.cluster.mailbox import ATTEMPTS, SILENCE, Lane, Mailbox
 from study.cluster.messages import Failure, Job
+from study.cluster.trainer import LaneTrainer, backend
 from study.cluster.vigil import RayDiedError
 from study.cluster.worker import serve
 from study.storage.folder import StorageError
@@ -95,16 +92,14 @@ class Lanes:
         resources = {"CPU": layout.cpus_per_worker}
         if layout.gpus_per_worker:
             resources["GPU"] = layout.gpus_per_worker
-        backend = TorchConfig(backend="nccl") if layout.gpus_per_worker else Gloo()
-        trainer: Any = DataParallelTrainer(
+        trainer = LaneTrainer(
             serve,
             train_loop_config={
                 "mailbox": self._mailboxes[-1],
                 "threads": max(1, int(layout.cpus_per_worker)),
                 "hang_after": self._hang_after,
             },
-            # A worker alone has no group to form, and its controller then starts without torch, two seconds sooner.
-            backend_config=backend if layout.workers > 1 or layout.gpus_per_worker else BackendConfig(),
+            backend_config=backend(layout),
             scaling_config=ScalingConfig(
                 num_workers=layout.workers, use_gpu=layout.gpus_per_worker > 0, resources_per_worker=resources
             ),
@@ -118,7 +113,7 @@ class Lanes:
         self._threads.append(thread)
         self.lanes.append(lane)
 
-    def _fit(self, lane: Lane, trainer: Any) -> None:
+    def _fit(self, lane: Lane, trainer: LaneTrainer) -> None:
         """Keep the lane's worker group alive: Ray Train restarts its workers, and this its controller."""
         for _ in range(ATTEMPTS):
             try:
@@ -224,7 +219,7 @@ class Lanes:
 def _free(lane: Lane) -> None:
     """Give back what the workers of a dead controller held, or its successor waits for it until the study ends.
 
-    Ray Train has a process of its own for this, which asks Ray's dashboard, and that is off here.
+    Ray Train's own way is none here: see study.cluster.trainer.
     """
     try:
         held = ray.get(lane.mailbox.placement.remote(), timeout=10)

@@ -1,4 +1,5 @@
-"""scale: what a trial costs, and the driver's memory, as a search grows to 1,000 trials on 1 to 8 lanes.
+"""scale: what a trial costs, and the driver's memory, as a search grows to 1,000 trials on 1 to 8 lanes; then what
+memory a lane takes that pretrains on 60,000 images of 32x32 in colour.
 
 The trials train nothing: their job yields four epochs at once, of an accuracy that depends on the settings, so that
 Optuna has something to learn and ASHA something to prune. All else is the real search, on real lanes.
@@ -8,6 +9,8 @@ from __future__ import annotations
 
 import math
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -21,6 +24,7 @@ from typing import Any, cast
 import optuna
 import psutil
 
+from methods.precision import quickest
 from methods.space import Value
 from study.cluster.lanes import Lanes
 from study.cluster.layout import Layout
@@ -28,12 +32,17 @@ from study.cluster.messages import Job
 from study.cluster.proposals import Watch
 from study.cluster.runtime import joined
 from study.cluster.search import search
-from study.learning.pretrain import Place
-from study.records import Epoch, Trial
+from study.data.dataset import prepare
+from study.data.prepared import PIXELS
+from study.data.sources import open_source
+from study.learning.jobs import Images, Pretraining, run_pretraining
+from study.learning.pretrain import Place, Plan
+from study.records import Budget, Epoch, Trial
+from study.storage.folder import Folder
 from tests import made_up
 
 LANES = (1, 2, 4, 8)
-MOST_LANES = 2  # a CPU: a lane is eight processes, and with more Ray starts them anew faster than they come up
+MOST_LANES = 4  # a CPU: a lane is four processes, which come up one after another
 MARKS = (10, 100, 1000)  # trials after which a line is printed; the last ends the search
 EPOCHS = 4
 
@@ -112,8 +121,34 @@ def measure(lanes: int, marks: tuple[int, ...], scratch: Path) -> tuple[float, l
     return up - started, found
 
 
+def lane_memory(images: str = "photo-digits:60000") -> None:
+    """Print what the worker of a lane holds of its own after an epoch, beside a process that imports torch and Ray."""
+    with tempfile.TemporaryDirectory() as folder, joined(None, cpus=2):
+        dataset = prepare(open_source(images), size=32, cache=Path(folder), seed=0)
+        shared = (dataset.folder / PIXELS).stat().st_size
+        plan = Plan("rotnet", "convnet", {}, 1, 2560, 0, precision=quickest(on_gpus=False))
+        kept = Folder.of(Path(folder) / "kept")
+        with Lanes(Layout(2, 1, 1.0, 0.0), Path(folder)) as lanes:
+            argument = Pretraining(Images(dataset.folder, 0, None), plan, Budget(0.1), 5, kept)
+            jobs = [Job(f"memory-{n}", run_pretraining, replace(argument, folder=kept / str(n))) for n in range(2)]
+            assert all(isinstance(item, Epoch) for _, item in lanes.run(jobs))
+            held = [each.memory_full_info().uss for each in psutil.Process().children(recursive=True) if _trains(each)]
+    script = "import psutil, ray.train.torch, torch; print(psutil.Process().memory_full_info().uss)"
+    bare = int(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True).stdout)
+    each = ", ".join(f"{one / 2**20:.0f}" for one in held)
+    print(
+        f"scale memory {(max(held) - bare) / 2**20:.0f} MiB a worker above the {bare / 2**20:.0f} MiB that importing "
+        f"torch and Ray costs ({each} MiB of their own, n = {len(held)} lanes); the {len(dataset.pixels):,} images, {shared / 2**20:.0f} MiB, are shared; rotnet, one epoch"
+    )
+
+
+def _trains(process: psutil.Process) -> bool:
+    return process.name().startswith("ray::RayTrainWo")
+
+
 def main() -> None:
     """Print a line `scale ratio R` a number of lanes: what the last trials cost, against the first hundred."""
+    lane_memory()
     cpus = len(os.sched_getaffinity(0))
     for lanes in (lanes for lanes in LANES if lanes <= MOST_LANES * cpus):
         with joined(None, cpus=lanes), tempfile.TemporaryDirectory() as folder:
