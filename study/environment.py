@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import secrets
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from hashlib import blake2b
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ def environment(folder: Path, command: Sequence[str]) -> dict[str, object]:
         "started_at": before.get("started_at", now),
         "resumed_at": [*(resumed if isinstance(resumed, list) else ()), *([now] if before else [])],
         "git_revision": _git_revision(),
+        "code": code_version(),
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in packages},
         "hardware": {
             "cpus": len(os.sched_getaffinity(0)),
@@ -38,6 +41,17 @@ def environment(folder: Path, command: Sequence[str]) -> dict[str, object]:
             "system": platform.system(),
         },
     }
+
+
+@functools.cache
+def code_version() -> str:
+    """A hash of all that shapes a pretraining's numbers beside its settings: our code of it, and torch."""
+    root = Path(__file__).parent.parent
+    sources = [*root.glob("methods/**/*.py"), *root.glob("study/learning/*.py"), *root.glob("study/data/*.py")]
+    told = blake2b(f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()}".encode(), digest_size=8)
+    for path in sorted([*sources, root / "study/seeds.py"]):
+        told.update(path.read_bytes())
+    return told.hexdigest()
 
 
 def _git_revision() -> str | None:

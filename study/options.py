@@ -57,6 +57,7 @@ class Options:
     precision: Precision | None
     warm_start: tuple[str, ...]
     patience: int | None
+    anew: bool
     results: Folder
     name: str | None
     resume: bool
@@ -118,6 +119,11 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         default=(),
         metavar="NAME[,NAME]",
         help="begin with the best settings of these studies of --results, of the same method on other data",
+    )
+    search.add_argument(
+        "--anew",
+        action="store_true",
+        help="run trials that an earlier study of --results has run, from the same settings, images, seed and code",
     )
     search.add_argument(
         "--seed", type=at_least(0), default=0, metavar="N", help="where all random numbers come from (0)"

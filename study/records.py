@@ -47,6 +47,7 @@ class Trial:
     seed: int
     error: str | None  # one line; None unless failed
     history: tuple[Epoch, ...]
+    taken_from: str | None = None  # the earlier study that ran it, or its first epochs; those took no time here
 
     @property
     def epochs(self) -> int:

@@ -142,8 +142,18 @@ def _run(options: Options, command: Sequence[str], stuck: Callable[[str], object
             lanes = stack.enter_context(Lanes(layout, scratch, options.hang_after, room=follow))
             lanes.wait_until_ready()
             nearby = share(dataset.folder.resolve()) if options.address else None
-        stores = uri, options.optuna_storage
-        place = Workplace(lanes, dataset, options.results, scratch, *stores, command, options.quiet, nearby)
+        place = Workplace(
+            lanes,
+            dataset,
+            options.results,
+            scratch,
+            tracking_uri=uri,
+            optuna_storage=options.optuna_storage,
+            command=command,
+            quiet=options.quiet,
+            anew=options.anew,
+            nearby=nearby,
+        )
         for study in studies:
             if options.overwrite:
                 (options.results / study.name).remove_all()

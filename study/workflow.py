@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,12 +19,13 @@ from study.cluster.repeats import repeat_best
 from study.cluster.search import search
 from study.cluster.uses import UsesError, find_uses
 from study.data.dataset import Dataset
-from study.environment import environment
+from study.environment import code_version, environment
 from study.keeping import Home
-from study.learning.jobs import Images, Pretraining, run_pretraining
+from study.learning.jobs import Images, Pretraining, Replay, run_pretraining, run_replay
 from study.learning.pretrain import Plan
 from study.records import Epoch, Fit, Started, Study, Trial, best_trial
 from study.report import write_study_report
+from study.reuse import Earlier
 from study.storage import files
 from study.storage.checkpoints import BEST
 from study.storage.folder import Folder
@@ -49,6 +51,7 @@ class Workplace:
     optuna_storage: str | None
     command: Sequence[str]
     quiet: bool
+    anew: bool  # run what an earlier study of the results has run
     nearby: Callable[[], Path] | None  # where a machine of the cluster has the images
 
 
@@ -132,15 +135,18 @@ def _search(
         display.finished(trial)
 
     display.phase(f"{study.name}: search")
+    earlier = Earlier(study, None if place.anew else place.results.path, code_version())
     search(
         study,
-        partial(_pretraining, study, images, home.checkpoints),
+        partial(_pretraining, study, images, home.checkpoints, earlier),
         place.lanes,
         list(trials.values()),
         files.read_started(home.folder),
         Watch(started, epoch, finished),
         place.scratch / study.name,
     )
+    for name, count in Counter(trial.taken_from for trial in trials.values() if trial.taken_from).items():
+        display.note(f"{count} of {len(trials)} trials are those of {name}: --anew runs them again")
     if (line := _early_end(study, list(trials.values()))) is not None:
         display.note(line)
 
@@ -157,11 +163,17 @@ def _early_end(study: Study, trials: Sequence[Trial]) -> str | None:
     )
 
 
-def _pretraining(study: Study, images: Images, kept: Folder, number: int, params: dict[str, Value]) -> Job:
-    """A trial, as a lane runs it; its checkpoints lie in `kept`/NNN."""
+def _pretraining(
+    study: Study, images: Images, kept: Folder, earlier: Earlier, number: int, params: dict[str, Value]
+) -> Job:
+    """A trial, as a lane runs it, or as it was run by an earlier study; its checkpoints lie in `kept`/NNN."""
     plan = Plan.of(study, params, trial_seed(study, number))
     job = Pretraining(images, plan, study.objective_budget, study.draws, kept / f"{number:03d}", study.validation)
-    return Job(f"{study.name}-{number:03d}", run_pretraining, job)
+    name = f"{study.name}-{number:03d}"
+    if (found := earlier.find(number, params)) is not None:
+        origin, trial = found
+        return Job(name, run_replay, Replay(trial.history, job), origin)
+    return Job(name, run_pretraining, job)
 
 
 def _curve(

@@ -22,7 +22,7 @@ ROOMS = (
     {"reporting"},
     {"tracking", "terminal"},
     {"cluster"},
-    {"checks", "environment", "keeping", "options", "report", "warm_start", "workflow", "run"},
+    {"checks", "environment", "keeping", "options", "report", "reuse", "warm_start", "workflow", "run"},
 )
 
 # Third-party packages that only some modules of `study` may import, and `methods` never.

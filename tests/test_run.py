@@ -133,6 +133,24 @@ def test_a_study_of_an_older_version_gets_its_other_uses(ran: Ran) -> None:
     assert [path.stat().st_mtime_ns for path in (ran.folder / "fits").iterdir()] == kept
 
 
+def test_a_study_with_another_curve_takes_over_the_trials(ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
+    other = ["--name", "other", "--fractions", "0.02,0.05", "--draws", "2", "--objective-fraction", "0.01"]
+    arguments = [*SMALL, *other, "--modes", "frozen", "--trials", "6", "--lanes", "2", "--results", str(ran.results)]
+    before = {trial.number: trial for trial in read_trials(ran.folder)}
+    assert run.main(arguments) == 0
+    trials = read_trials(ran.results / "other")
+    assert len(trials) == 6 and {trial.taken_from for trial in trials} == {ran.folder.name}
+    for trial in trials:
+        ran_there = before[trial.number]
+        both = list(zip(trial.history, ran_there.history, strict=False))  # with two lanes one may be cut elsewhere
+        assert both and all((a.objective, a.loss, a.numbers) == (b.objective, b.loss, b.numbers) for a, b in both)
+        assert trial.params == ran_there.params and all(a.seconds == 0 for a, _ in both)
+    assert "6 of 6 trials are those of photo-digits-1257-rotnet" in capsys.readouterr().out
+    curves = pd.read_parquet(ran.results / "other" / "curves.parquet")
+    assert set(curves["labels"]) == {25, 63} and set(curves["mode"]) == {"frozen"}
+    assert "taken from photo-digits-1257-rotnet" in (ran.results / "other" / "report.md").read_text()
+
+
 def test_a_finished_study_is_extended(ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
     before = read_trials(ran.folder)
     code = run.main(

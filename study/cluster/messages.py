@@ -31,6 +31,7 @@ class Job:
     name: str  # one name, one run: starting a name again replays its items
     work: Work
     argument: Any
+    origin: str | None = None  # the study that ran it before, where it is a replay
 
     def sealed(self) -> Letter:
         """The job as it travels."""

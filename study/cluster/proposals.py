@@ -40,6 +40,7 @@ class _Running:
     ask: optuna.Trial
     history: list[Epoch] = field(default_factory=list)
     losses: int = 0  # of its lane
+    origin: str | None = None  # the study whose trial it replays
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ class Proposals(Searcher):
             self._watch.started(started)
         self._running[trial_id] = running
         job = self._make_job(running.started.number, running.started.params)
+        running.origin = job.origin
         return {"lane": running.lane, "job": job.sealed()}
 
     def _propose(self) -> tuple[Started, optuna.Trial]:
@@ -194,6 +196,7 @@ class Proposals(Searcher):
             seed=trial_seed(self._study, running.started.number),
             error=reason,
             history=tuple(history),
+            taken_from=running.origin,
         )
         values = trial.objective if trial.status == "completed" else None
         self._optuna.tell(running.ask, values, state=STATES[trial.status])

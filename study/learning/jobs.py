@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -94,6 +94,21 @@ def run_pretraining(job: Pretraining, place: Place) -> Iterator[Epoch]:
         return Judgement(accuracy, {"effective_rank": rank} | seen.numbers, seen.figures)
 
     yield from islice(pretrain(job.plan, dataset, subsets[0], judge, place, job.folder), job.stop)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A trial that was run before."""
+
+    epochs: tuple[Epoch, ...]
+    then: Pretraining  # where more epochs are wanted than it ran
+
+
+def run_replay(job: Replay, place: Place) -> Iterator[Epoch]:
+    """Yield the epochs of before, which take no time, and pretrain for those that are missing."""
+    yield from (replace(epoch, seconds=0.0) for epoch in job.epochs)
+    if len(job.epochs) < job.then.plan.epochs:
+        yield from islice(run_pretraining(job.then, place), len(job.epochs), None)
 
 
 def _inspect(method: Method, dataset: Dataset, places: NDArray[np.int64], device: torch.device) -> Inspection:

@@ -70,11 +70,13 @@ def space(study: Study, trials: Sequence[Trial]) -> Section | None:
 def cost(study: Study, trials: Sequence[Trial], fits: Sequence[Fit]) -> Section:
     """Trials, epochs, images and time."""
     status = Counter(trial.status for trial in trials)
+    taken = Counter(trial.taken_from for trial in trials if trial.taken_from)
     epochs = [epoch for trial in trials for epoch in trial.history]
     images = sum(trial.images_seen for trial in trials)
     classifiers = [fit for fit in fits if fit.split == "test"]
     rows = [
         ("trials", f"{status['completed']} completed, {status['pruned']} pruned, {status['failed']} failed"),
+        *((f"of them taken from {name}", f"{count:,}") for name, count in taken.items()),
         ("epochs", f"{len(epochs):,}, at most {study.epochs:,} a trial"),
         ("images seen", f"{images:,}"),
         ("lanes", f"{study.lanes} of {study.workers} workers" if study.workers > 1 else str(study.lanes)),

@@ -138,7 +138,8 @@ def lane_memory(images: str = "photo-digits:60000") -> None:
     each = ", ".join(f"{one / 2**20:.0f}" for one in held)
     print(
         f"scale memory {(max(held) - bare) / 2**20:.0f} MiB a worker above the {bare / 2**20:.0f} MiB that importing "
-        f"torch and Ray costs ({each} MiB of their own, n = {len(held)} lanes); the {len(dataset.pixels):,} images, {shared / 2**20:.0f} MiB, are shared; rotnet, one epoch"
+        f"torch and Ray costs ({each} MiB of their own, n = {len(held)} lanes); the {len(dataset.pixels):,} images, "
+        f"{shared / 2**20:.0f} MiB, are shared; rotnet, one epoch"
     )
 
 
