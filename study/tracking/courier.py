@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from methods.space import Value
@@ -32,12 +33,24 @@ class Recorder(Protocol):
         """A trial ended, now or in an earlier session."""
 
 
+@dataclass
+class Answers:
+    """How often a store has done as told, and when it last did."""
+
+    count: int = 0
+    last: float = 0.0  # on the monotonic clock
+
+    def one(self) -> None:
+        """It did once more."""
+        self.count, self.last = self.count + 1, time.monotonic()
+
+
 class Destination(Protocol[N_contra]):
     """A store, as the thread sees it."""
 
     uri: str
     refusal: str | None  # the last thing that it refused for good
-    answered: float  # when it last did as told, on the monotonic clock
+    answers: Answers
 
     def add(self, note: N_contra) -> None:
         """Take a note for the next `write`. Cannot fail."""
@@ -56,6 +69,8 @@ class Courier(Generic[N]):
         self._ended = False  # the thread has taken None, the last of the notes
         self._closing, self._given_up = threading.Event(), threading.Event()
         self._closed_at = 0.0  # on the monotonic clock
+        self._begun = 0  # answers before this attempt
+        self._furthest, self._further_at = 0, 0.0  # most answers of an attempt that failed, and when it gave them
         # Idle until the first note, for importing MLflow would slow the start of everything else by seconds.
         # A daemon, so that a store that hangs cannot keep the process alive.
         self._thread = threading.Thread(target=self._deliver, name=name, daemon=True)
@@ -75,18 +90,24 @@ class Courier(Generic[N]):
     def close(self, patience: float) -> None:
         """Wait for what is still to be written since `end`.
 
-        A failing store is given up `patience` seconds after it last did as told, and one that is merely slow after
-        six times as long: `problem` then says so.
+        A failing store is given up when no attempt has got further than those before it for `patience` seconds: one
+        on a full disk answers for ever. One that is merely slow has six times as long from answer to answer: `problem`
+        then says so.
         """
         self.end()
         while self._thread.is_alive():
             self._thread.join(0.05)
-            silence = time.monotonic() - max(self._closed_at, self._destination.answered)
+            silence = time.monotonic() - max(self._closed_at, self._advanced())
             if silence > (patience if self.problem else 6 * patience):
                 break
         self._given_up.set()
         if self._thread.is_alive() and self.problem is None:
             self.problem = f"not all recorded in {public_uri(self._destination.uri)}: it is too slow"
+
+    def _advanced(self) -> float:
+        """When the store last did what it had not done before."""
+        answers = self._destination.answers
+        return answers.last if answers.count - self._begun > self._furthest else self._further_at
 
     def _deliver(self) -> None:
         while not self._ended:
@@ -105,12 +126,17 @@ class Courier(Generic[N]):
     def _attempt(self) -> bool:
         while not self._notes.empty():
             self._take(self._notes.get())
-        uri = self._destination.uri
+        uri, answers = self._destination.uri, self._destination.answers
+        self._begun = answers.count
         try:
             self._destination.write()
         except Exception as error:  # whatever a store raises, the study goes on
+            if answers.count - self._begun > self._furthest:
+                self._furthest, self._further_at = answers.count - self._begun, answers.last
+            self._begun = answers.count
             self.problem = f"not recorded in {public_uri(uri)}: {reason(error, uri)}"
             return False
+        self._furthest, self._further_at = 0, time.monotonic()
         refusal = self._destination.refusal
         self.problem = refusal and f"refused by {public_uri(uri)}: {refusal}"
         return True

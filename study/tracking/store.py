@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from study.records import Study
 from study.storage.folder import Folder
+from study.tracking.courier import Answers
 from study.tracking.databases import opened, reason
 from study.tracking.notes import Ending, Metric, Note, now, settings
 from study.tracking.uri import scheme, sqlite_path, whole_uri
@@ -49,7 +49,7 @@ class Store:
     def __init__(self, uri: str, study: Study, identity: str, results: Folder, begun: int | None) -> None:
         self.uri = whole_uri(uri)
         self.refusal: str | None = None  # the last thing that MLflow refused for good
-        self.answered = 0.0  # when MLflow last did as told, on the monotonic clock
+        self.answers = Answers()
         self._study, self._key, self._results = study, identity, results
         self._live, self._begun = begun is None, now() if begun is None else begun
         self._client: Any = None
@@ -83,7 +83,7 @@ class Store:
         key = {"study.key": self._key, "study.method": self._study.method}
         found = client.search_runs([self._experiment], f"tags.`study.key` = '{self._key}'", max_results=1)
         parent = found[0] if found else client.create_run(self._experiment, self._begun, key, self._study.name)
-        self.answered = time.monotonic()
+        self.answers.one()
         self._found, self._runs, self._recorded = {None: parent}, {}, set()
         for child in self._children(parent.info.run_id):
             trial = child.data.tags.get("trial", "")
@@ -117,7 +117,7 @@ class Store:
             if trial not in self._found:
                 tags = {"mlflow.parentRunId": self._found[None].info.run_id, "trial": str(trial)}
                 self._found[trial] = self._client.create_run(self._experiment, begun, tags, f"trial-{trial:03d}")
-                self.answered = time.monotonic()
+                self.answers.one()
             self._runs[trial] = _Run(self._found[trial], self._client)
         return self._runs[trial]
 
@@ -185,7 +185,7 @@ class Store:
                     raise
                 self.refusal = reason(error, self.uri)
             break
-        self.answered = time.monotonic()
+        self.answers.one()
 
 
 def _text(value: object) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +17,7 @@ from methods import METHODS
 from methods.space import Value, searched
 from study.analysis.importance import distribution
 from study.records import Status, Study
+from study.tracking.courier import Answers
 from study.tracking.databases import opened, reason
 from study.tracking.notes import settings
 from study.tracking.uri import whole_uri
@@ -57,7 +57,7 @@ class TrialStorage:
     def __init__(self, uri: str, study: Study, identity: str) -> None:
         self.uri = whole_uri(uri)
         self.refusal: str | None = None  # the last trial that can never be written, and why
-        self.answered = 0.0  # when the storage last did as told, on the monotonic clock
+        self.answers = Answers()
         self._study, self._name = study, f"{study.name}-{identity[:8]}"
         self._space = {name: distribution(range_) for name, range_ in searched(METHODS[study.method].Config).items()}
         self._wanted: dict[int, FrozenTrial] = {}
@@ -85,7 +85,7 @@ class TrialStorage:
         for number in sorted(self._changed):
             self._write_trial(self._wanted[number], had)
             self._changed.remove(number)
-            self.answered = time.monotonic()
+            self.answers.one()
         self._had = had
 
     def _open(self) -> dict[int, FrozenTrial]:
@@ -98,7 +98,7 @@ class TrialStorage:
             return self._create()
         self._describe()
         found = self._storage.get_all_trials(self._id, deepcopy=False)
-        self.answered = time.monotonic()
+        self.answers.one()
         had = {trial.user_attrs.get(_NUMBER, _FOREIGN): trial for trial in found}
         return had if len(had) == len(found) else {_FOREIGN: found[0]}  # one is there twice
 
