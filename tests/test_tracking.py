@@ -158,6 +158,23 @@ def test_a_folder_that_cannot_be_written_is_a_problem_and_no_error(tmp_path: Pat
     assert "not recorded" in tracker.problem
 
 
+def test_a_store_that_can_be_read_and_not_written_is_given_up(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So does SQLite on a full disk: it finds the study's run, and fails at the first metric, again and again."""
+    monkeypatch.setattr("study.tracking.courier.RETRY", 0.1)
+    monkeypatch.setattr("study.tracking.courier.LAST_RETRY", 0.1)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("database or disk is full")
+
+    with tracked(uri) as tracker:
+        monkeypatch.setattr("mlflow.MlflowClient.log_batch", full)
+        run_trial(tracker, trial(0))
+        begun = time.perf_counter()
+        tracker.close(patience=1.0)
+    assert 1.0 < time.perf_counter() - begun < 5.0
+    assert tracker.problem is not None and "disk is full" in tracker.problem
+
+
 def test_a_store_that_comes_back_is_told_everything(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("study.tracking.courier.RETRY", 0.1)
     (tmp_path / "later").symlink_to(tmp_path / "missing" / "folder")
