@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import dataloader, heads, ledger, limit, nested, overhead, rungs, scale, search, views
+from tests.benchmarks import dataloader, heads, ledger, limit, nested, overhead, precision, rungs, scale, search, views
 
 BENCHMARKS = {
     "dataloader": dataloader.main,
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "limit": limit.main,
     "nested": nested.main,
     "overhead": overhead.main,
+    "precision": precision.main,
     "rungs": rungs.main,
     "scale": scale.main,
     "search": search.main,
