@@ -37,13 +37,7 @@ def main() -> None:
         with Lanes(fit_layout(nodes, 1), Path(folder)) as lanes:
             for name in NAMES:
                 jobs = [
-                    Job(
-                        f"{name}-{seed}-{precision}",
-                        run_pretraining,
-                        _pretraining(images, name, seed, precision, folder),
-                    )
-                    for seed in SEEDS
-                    for precision in get_args(Precision)
+                    _job(images, name, seed, precision, folder) for seed in SEEDS for precision in get_args(Precision)
                 ]
                 found: dict[tuple[int, Precision], list[Epoch]] = defaultdict(list)
                 for job, item in lanes.run(jobs):
@@ -67,8 +61,8 @@ def _line(name: str, found: dict[tuple[int, Precision], list[Epoch]]) -> str:
     losses = [statistics.mean(run[-1].loss for run in runs) for runs in (exact, rounded)]
     return (
         f"precision-{name} ratio {speeds[1] / speeds[0]:.2f}  {speeds[0]:.0f} images/s of a lane in float32, "
-        f"{speeds[1]:.0f} in bfloat16; after {EPOCHS} epochs of {EPOCH_IMAGES} images validation accuracy {accuracies[0]:.1f} and "
-        f"{accuracies[1]:.1f} %, difference {statistics.mean(differences):+.1f} +- {half:.1f} points (paired over n = "
+        f"{speeds[1]:.0f} in bfloat16; after {EPOCHS} epochs of {EPOCH_IMAGES} images validation accuracy "
+        f"{accuracies[0]:.1f} and {accuracies[1]:.1f} %, difference {statistics.mean(differences):+.1f} +- {half:.1f} points (paired over n = "
         f"{len(SEEDS)} seeds, 95 %), loss {losses[0]:.4g} and {losses[1]:.4g}; {platform.machine()} "
         f"{torch.backends.cpu.get_cpu_capability()}, {len(os.sched_getaffinity(0))} CPUs"
     )
