@@ -101,7 +101,7 @@ def _cut_short(bench: Bench, when: str) -> Path:
         running = case.start(faulty=False)
         if when == "trial":
             running.until_said("trial 6 ")
-            running.until(lambda: list(case.results.glob(f"{NAME}/checkpoints/007/state.safetensors")))
+            running.until(lambda: list(case.results.glob(f"{NAME}/checkpoints/007/state-*.safetensors")))
         else:
             running.until_said("curve")
         running.driver.kill()
@@ -118,10 +118,12 @@ def damaged(when: str, name: str, damage: Callable[[Path], object]) -> Callable[
         shutil.rmtree(case.results)
         shutil.copytree(_cut_short(bench, when), case.results)
         case.moment = f"between two runs, in the {when}"
-        damage(case.results / NAME / name)
+        found = sorted((case.results / NAME).glob(name))
+        path = found[-1] if found else case.results / NAME / name  # of several states the newest
+        damage(path)
         case.go_on()
         if case.codes[-1] != 0:
-            (case.results / NAME / name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             case.go_on()
         return case.tried()
 
@@ -152,7 +154,7 @@ def _half_written(path: Path) -> None:
 
 
 _DAMAGES = {"scrambled": _scramble, "truncated": _truncate, "emptied": _empty, "deleted": _delete}
-_STATE, _LEFT = "checkpoints/007/state.safetensors", ("trials/007.json.tmp", "study.json.tmp", "running/008.json.tmp")
+_STATE, _LEFT = "checkpoints/007/state-*.safetensors", ("trials/007.json.tmp", "study.json.tmp", "running/008.json.tmp")
 
 FAULTS: list[Fault] = [
     Fault("disk-full", "the disk under --results fills after trial 3; freed, resumed", full("trial 3 ")),
@@ -160,7 +162,7 @@ FAULTS: list[Fault] = [
     Fault("disk-full-at-start", "no room for the prepared images; freed, started again", full_at_start),
     Fault("read-only", "--results remounted read-only after trial 3; then writable, resumed", read_only),
     *(
-        Fault(f"state-{how}", f"killed in trial 7, its state.safetensors {how}, resumed", damaged("trial", _STATE, do))
+        Fault(f"state-{how}", f"killed in trial 7, its newest state {how}, resumed", damaged("trial", _STATE, do))
         for how, do in _DAMAGES.items()
     ),
     *(
