@@ -63,6 +63,6 @@ def _line(name: str, found: dict[tuple[int, Precision], list[Epoch]]) -> str:
         f"precision-{name} ratio {speeds[1] / speeds[0]:.2f}  {speeds[0]:.0f} images/s of a lane in float32, "
         f"{speeds[1]:.0f} in bfloat16; after {EPOCHS} epochs of {EPOCH_IMAGES} images validation accuracy "
         f"{accuracies[0]:.1f} and {accuracies[1]:.1f} %, difference {statistics.mean(differences):+.1f} +- {half:.1f} "
-        f"points (paired over n = {len(SEEDS)} seeds, 95 %), loss {losses[0]:.4g} and {losses[1]:.4g}; {platform.machine()} "
-        f"{torch.backends.cpu.get_cpu_capability()}, {len(os.sched_getaffinity(0))} CPUs"
+        f"points (paired over n = {len(SEEDS)} seeds, 95 %), loss {losses[0]:.4g} and {losses[1]:.4g}; "
+        f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}, {len(os.sched_getaffinity(0))} CPUs"
     )
