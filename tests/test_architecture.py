@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,3 +92,10 @@ def test_third_party_packages_stay_where_they_belong(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_file_says_what_it_is(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def test_a_command_imports_nothing_that_few_commands_need() -> None:
+    """Each of these takes a second or two, and every lane and every --help would pay it."""
+    script = "import sys, study.run, study.cluster.worker; print(*sys.modules)"
+    asked = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert not {"torchvision", "sklearn", "mlflow", "scipy.stats", "matplotlib.pyplot"} & set(asked.stdout.split())
