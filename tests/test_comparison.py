@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from methods.space import Value
 from study.analysis.statistics import compare
 from study.records import Fit, Mode, Study
 from study.report import main, write_comparison_report
@@ -17,7 +18,7 @@ from study.reporting.compared import Compared, compared
 from study.reporting.comparison_page import comparison_page
 from study.reporting.latex import escaped, to_latex
 from study.reporting.pages import Page, to_html, to_markdown
-from study.reporting.side_by_side import StudyResults, grouped, refusals
+from study.reporting.side_by_side import StudyResults, differences, grouped, refusals
 from tests import made_up
 from tests.test_report import store
 
@@ -327,3 +328,14 @@ def test_nothing_of_a_results_folder_is_unpickled(tmp_path: Path, monkeypatch: p
     (folder / "trials" / "001.json").unlink()
     assert main(["--results", str(tmp_path)]) == 0
     assert not (tmp_path / "sprung").exists()
+
+
+def test_studies_of_one_axis_that_began_otherwise_say_so() -> None:
+    warm: tuple[dict[str, Value], ...] = ({"lr": 1e-3, "batch_size": 32}, {"lr": 2e-3, "batch_size": 64})
+    cold = made_up.study("cold")
+    studies = [cold, replace(cold, name="warm", warm_start=warm, patience=20, precision="bfloat16")]
+    (group,) = grouped([StudyResults(study.name, study, [], []) for study in studies])
+    table = differences(group)
+    assert table is not None
+    assert table.columns == ("study", "precision", "warm start", "patience")
+    assert table.rows == (("cold", "float32", "none", "none"), ("warm", "bfloat16", "2 settings", "20"))

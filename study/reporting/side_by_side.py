@@ -103,6 +103,8 @@ def _reasons(study: Study, other: Study) -> list[str]:
 
 def _told(study: Study, name: str) -> str:
     value = getattr(study, name)
+    if name == "warm_start":
+        return f"{len(value)} settings" if value else "none"
     if isinstance(value, tuple):
         return ", ".join(map(number, value)) or "none"
     return "none" if value is None else f"{value:,}" if isinstance(value, int) else number(value)
