@@ -34,7 +34,7 @@ class Earlier:
                 other, environment = read_study(path.parent)
                 if environment.get("code") == code and _shape(other) == _shape(study):
                     for trial in read_trials(path.parent):
-                        self._trials.setdefault(trial.number, []).append((other.name, trial))
+                        self._trials.setdefault(trial.number, []).append((path.parent.name, trial))
             except (ValueError, OSError):  # a study that cannot be read says so when it is asked for
                 continue
 
