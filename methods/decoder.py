@@ -65,11 +65,12 @@ class Enlarge(MixedPrecision):
         """Shape: (N, D, h, w) -> (N, width, size, size), without a last nonlinearity."""
         if x.shape[2] != self.start:
             x = F.interpolate(x, size=(self.start, self.start), mode="bilinear", align_corners=False)
+        dtype = x.dtype
         with self.mixed(x):
             for doubling, side in zip(self.doublings, self.sides, strict=True):
                 x = doubling(x)[:, :, :side, :side]  # an odd side is one less than twice its half
             enlarged: Tensor = self.same(x)
-        return enlarged.float()
+        return enlarged.to(dtype)
 
 
 def squared_error(decoded: Tensor, wanted: Tensor) -> Tensor:

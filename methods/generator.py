@@ -52,7 +52,7 @@ class Generator(MixedPrecision):
         """Paint one image a code."""
         with self.mixed(codes):
             images: Tensor = self.layers(codes)
-        images = images.float().sigmoid()
+        images = images.to(codes.dtype).sigmoid()
         edge = (images.shape[2] - self.size) // 2
         return images[:, :, edge : edge + self.size, edge : edge + self.size]
 

@@ -16,7 +16,7 @@ Precision = Literal["float32", "bfloat16"]
 
 
 class MixedPrecision(nn.Module):
-    """A module that runs its convolutions under `mixed`, and returns float32."""
+    """A module that runs its convolutions under `mixed`, and returns what it was given: float32."""
 
     precision: Precision = "float32"
 

@@ -148,4 +148,4 @@ class _Colorizer(MixedPrecision):
         """Shape: (N, 3, H, W) -> logits (N, Q, h, w)."""
         with self.mixed(grey):
             logits: Tensor = self.layers(grey)
-        return logits.float()
+        return logits.to(grey.dtype)

@@ -107,7 +107,7 @@ class StackedAutoencoder(Method):
         x = add_noise(wanted if stage else centred(wanted), self.config.noise)
         with self.encoder.mixed(x):
             mapped = self.encoder.stages[names[stage]](x)
-        restored = self.decoders[stage](mapped.float())
+        restored = self.decoders[stage](mapped.to(x.dtype))
         return squared_error(F.relu(restored) if stage else torch.sigmoid(restored), wanted)
 
     def _idle(self) -> list[nn.Parameter]:

@@ -74,7 +74,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         usage="%(prog)s --method NAME[,NAME] [options]",
         description="Search a pretraining method's hyperparameters, then draw accuracy against labels for the best.",
         epilog="Example: python -m study.run --method rotnet --trials 50",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=118),
         allow_abbrev=False,
     )
     env_data = os.environ.get("STUDY_DATA")
@@ -118,12 +118,12 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         type=several(folder_name),
         default=(),
         metavar="NAME[,NAME]",
-        help="begin with the best settings of these studies of --results, of the same method on other data",
+        help="begin with the best settings of these studies of the same method",
     )
     search.add_argument(
         "--anew",
         action="store_true",
-        help="run trials that an earlier study of --results has run, from the same settings, images, seed and code",
+        help="run the trials that an equal study of --results has run already",
     )
     search.add_argument(
         "--seed", type=at_least(0), default=0, metavar="N", help="where all random numbers come from (0)"
@@ -209,7 +209,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         "--precision",
         type=_auto(_one_of(get_args(Precision), "precision")),
         metavar="NAME",
-        help="float32, or bfloat16 for the convolutions of training (bfloat16 where the machine has it)",
+        help="of training: float32, bfloat16 (bfloat16 where the machine has it)",
     )
 
     out = parser.add_argument_group("what it leaves")

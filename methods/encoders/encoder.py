@@ -36,7 +36,7 @@ class Encoder(MixedPrecision):
                 x = stage(x)
                 if name == tap:
                     break
-        return x.float()
+        return x.to(images.dtype)
 
     def read(self, images: Tensor) -> Tensor:
         """What the first stage is given."""

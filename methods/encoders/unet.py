@@ -27,7 +27,7 @@ class UNet(Encoder):
                     skips.append(x)
                 if name == tap:
                     break
-        return x.float()
+        return x.to(images.dtype)
 
 
 class Up(nn.Module):
