@@ -12,10 +12,15 @@ from pathlib import Path
 import pytest
 import ray
 
+from study.cluster import alone
 from study.cluster.runtime import joined
+from study.cluster.vigil import own_mark
 
 PROGRAM = """
-import os, ray
+import os, ray, tempfile
+from pathlib import Path
+from study.cluster.lanes import Lanes
+from study.cluster.layout import Layout
 from study.cluster.runtime import joined
 from tests.test_alone import family, listening
 
@@ -24,8 +29,10 @@ class Actor:
     def environment(self):
         return dict(os.environ)
 
-with joined(None, cpus=2):
+scratch = tempfile.TemporaryDirectory()
+with joined(None, cpus=2), scratch, Lanes(Layout(1, 2, 1.0, 0.0), Path(scratch.name)) as lanes:
     actor = Actor.remote()
+    lanes.wait_until_ready()
     environment = ray.get(actor.environment.remote())
     print("\\n".join(f"{address} {name}" for address, name in listening(family(os.getpid()))))
     print("gcs", ray.get_runtime_context().gcs_address)
@@ -96,7 +103,7 @@ def test_nobody_else_reaches_the_ray_that_we_start() -> None:
         knocked = {name: knock(gcs.strip(), environment) for name, environment in strangers().items()}
         study.communicate("\n")
 
-    assert {"gcs_server", "raylet", "ray::Actor"} <= {name.strip() for _, name in sockets}
+    assert {"gcs_server", "raylet", "ray::Actor", "ray::RayTrainWo"} <= {name.strip() for _, name in sockets}
     assert [each for each in sockets if not loopback(each[0])] == []
     assert modes == (0o700, 0o600)
     assert len(secret) == 64 and not leaks
@@ -119,6 +126,22 @@ def knock(address: str, environment: dict[str, str]) -> tuple[int, str]:
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
     )
     return ended.returncode, ended.stderr
+
+
+def test_what_a_killed_study_left_is_removed(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", "from study.cluster.vigil import own_mark; print(own_mark())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    marks = {"study-ray-dead": ended.stdout.strip(), "study-ray-alive": own_mark(), "study-ray-odd": "?", "other": ""}
+    for name, mark in marks.items():
+        (tmp_path / name / "session").mkdir(parents=True)
+        (tmp_path / name / "owner").write_text(mark)
+    (tmp_path / "study-ray-new").mkdir()
+    alone._clear(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*marks, "study-ray-new"} - {"study-ray-dead"}
 
 
 def test_afterwards_the_environment_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:

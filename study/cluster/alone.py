@@ -5,16 +5,20 @@ from __future__ import annotations
 import importlib
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ray._private import ray_constants
 
+from study.cluster.vigil import gone, own_mark
+
 # Sockets lie deep below the folder and their paths may have 107 bytes: a long $TMPDIR would be too much.
 _SHORT = Path("/tmp")
+_PREFIX, _OWNER = "study-ray-", "owner"
 _RAYLET: Any = importlib.import_module("ray._raylet")  # its types leave out what is called here
 
 
@@ -25,9 +29,12 @@ def alone() -> Iterator[None]:
     Ray itself listens on all interfaces, keeps its token in a file that all may read, and its sockets in a folder that
     all may write to. Logs lie in that folder: they go when this ends.
     """
+    place = _SHORT if _SHORT.is_dir() else Path(tempfile.gettempdir())
+    _clear(place)
     with tempfile.TemporaryDirectory(
-        prefix="study-ray-", dir=_SHORT if _SHORT.is_dir() else None, ignore_cleanup_errors=True
+        prefix=_PREFIX, dir=place, ignore_cleanup_errors=True
     ) as private:  # which nobody else can enter
+        (Path(private) / _OWNER).write_text(own_mark())
         token = Path(private) / "token"
         token.touch(0o600)
         token.write_text(secrets.token_hex(32))  # 256 bits, as Ray's own
@@ -48,6 +55,14 @@ def alone() -> Iterator[None]:
                 if value is not None:
                     os.environ[name] = value
             _read_again()
+
+
+def _clear(place: Path) -> None:
+    """Remove the folders that killed studies have left."""
+    for folder in place.glob(f"{_PREFIX}*"):
+        with suppress(OSError, ValueError):  # another's, or one that is just being made
+            if folder.lstat().st_uid == os.geteuid() and gone((folder / _OWNER).read_text()):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read_again() -> None:

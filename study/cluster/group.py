@@ -1,4 +1,4 @@
-"""The worker group's own network: which interface gloo, which carries gradients between CPUs, is to use."""
+"""The worker group's own network: how its workers meet, and which interface gloo carries their gradients over."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import fcntl
 import os
 import socket
 import struct
+import tempfile
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.train.torch import TorchConfig
-from ray.train.torch.config import _TorchBackend
+from ray.train.torch.config import _set_torch_distributed_env_vars, _setup_torch_process_group, _TorchBackend
 
 _ADDRESS = 0x8915  # SIOCGIFADDR of <linux/sockios.h>: the IPv4 address of an interface
 
@@ -19,7 +20,39 @@ _ADDRESS = 0x8915  # SIOCGIFADDR of <linux/sockios.h>: the IPv4 address of an in
 class _OnRaysNetwork(_TorchBackend):
     def on_start(self, worker_group: Any, backend_config: Any) -> None:
         worker_group.execute(name_interface)
-        super().on_start(worker_group, backend_config)
+        if len(set(worker_group.execute(_node))) > 1:
+            super().on_start(worker_group, backend_config)
+        else:
+            _meet_in_a_file(worker_group, backend_config)
+
+
+def _node() -> str:
+    node: str = ray.get_runtime_context().get_node_id()
+    return node
+
+
+def _meet_in_a_file(worker_group: Any, backend_config: Any) -> None:
+    """Form the process group of workers on one machine.
+
+    Ray's way is torch's TCPStore, which listens on all interfaces and asks nobody for a password.
+    """
+    # Ray's own folder, where it is ours alone, is removed with Ray.
+    folder = worker_group.execute_single(0, tempfile.mkdtemp, prefix="group-", dir=os.environ.get("RAY_TMPDIR"))
+    worker_group.execute(_set_torch_distributed_env_vars)
+    ray.get(
+        [
+            worker_group.execute_single_async(
+                rank,
+                _setup_torch_process_group,
+                backend=backend_config.backend,
+                world_rank=rank,
+                world_size=len(worker_group),
+                init_method=f"file://{folder}/rendezvous",
+                timeout_s=backend_config.timeout_s,
+            )
+            for rank in range(len(worker_group))
+        ]
+    )
 
 
 @dataclass

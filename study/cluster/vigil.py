@@ -90,9 +90,20 @@ def _lives(pid: int, started: str) -> bool:
     return _started(pid) == started
 
 
+def own_mark() -> str:
+    """What tells this process from any other, later ones of its number included."""
+    return f"{os.getpid()}-{_started(os.getpid())}-{_NAMESPACE}"
+
+
+def gone(mark: str) -> bool:
+    """Whether the process of a mark has ended. False where that cannot be known. Raises ValueError for no mark."""
+    driver, started, namespace = mark.split("-")
+    return namespace == _NAMESPACE and _started(int(driver)) != started
+
+
 def mark() -> None:
     """Have every process that this one starts from now on carry its mark."""
-    os.environ[_MARK] = f"{os.getpid()}-{_started(os.getpid())}-{_NAMESPACE}"
+    os.environ[_MARK] = own_mark()
 
 
 def end_orphans(ours: bool = False) -> int:
@@ -108,11 +119,7 @@ def end_orphans(ours: bool = False) -> int:
             marks = [each.partition(b"=")[2].decode() for each in variables if each.startswith(f"{_MARK}=".encode())]
             if not marks or int(folder.name) == os.getpid():
                 continue
-            driver, started, namespace = marks[0].split("-")
-            if namespace != _NAMESPACE:
-                continue
-            alive = _started(int(driver)) == started
-            if (int(driver) == os.getpid() and alive) if ours else not alive:
+            if (marks[0] == own_mark()) if ours else gone(marks[0]):
                 os.kill(int(folder.name), signal.SIGKILL)
                 found += 1
     if found:
