@@ -1,4 +1,4 @@
-"""Disks: full, read-only, and files that were damaged while nobody ran."""
+"""Disks: full, read-only, slow, and files that were damaged while nobody ran."""
 
 from __future__ import annotations
 
@@ -93,6 +93,15 @@ def read_only(bench: Bench, random: Random) -> Tried:
         return case.tried()
 
 
+def slow(bench: Bench, random: Random) -> Tried:
+    """Every file takes its time, in all processes, as on a share behind a slow network."""
+    case = bench.case(STUDY_FAULT_SLOW="0.3")
+    running = case.start()
+    case.end(running)
+    case.strike(running)
+    return case.tried()
+
+
 def _cut_short(bench: Bench, when: str) -> Path:
     """A study whose driver was killed in a trial with a checkpoint, or in the curve; made once, to be copied."""
     template = bench.root / f"cut-short-{when}"
@@ -161,6 +170,7 @@ FAULTS: list[Fault] = [
     Fault("disk-full-in-curve", "the disk fills in the curve; freed, resumed", full("curve")),
     Fault("disk-full-at-start", "no room for the prepared images; freed, started again", full_at_start),
     Fault("read-only", "--results remounted read-only after trial 3; then writable, resumed", read_only),
+    Fault("slow", "--results where each file takes 0.3 s to open, rename or remove, in every process", slow),
     *(
         Fault(f"state-{how}", f"killed in trial 7, its newest state {how}, resumed", damaged("trial", _STATE, do))
         for how, do in _DAMAGES.items()

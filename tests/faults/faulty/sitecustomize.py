@@ -2,7 +2,8 @@
 
 STUDY_FAULT=KIND:TRIAL:EPOCH[:once] breaks rotnet's forward in that epoch of that trial, every time or the first time.
 STUDY_FAULT_WRITE=N kills the driver just before it changes a file below STUDY_FAULT_UNDER for the N-th time;
-STUDY_FAULT_TRACE=PATH lists those changes instead.
+STUDY_FAULT_TRACE=PATH lists those changes instead. STUDY_FAULT_SLOW=S has every process wait S seconds before it opens
+or changes a file there, as over a slow network.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from types import ModuleType
 from typing import Any
 
 CHANGES = {"os.rename": 1, "os.remove": 0, "shutil.rmtree": 0, "os.rmdir": 0, "os.mkdir": 0}  # which argument to show
+OPENS = CHANGES | {"open": 0, "os.listdir": 0, "os.scandir": 0}
 
 
 class Moment:
@@ -144,6 +146,17 @@ class Changes:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Slowness:
+    """Waits before each file below a folder that this process opens or changes."""
+
+    def __init__(self, below: str, seconds: float) -> None:
+        self.below, self.seconds = below, seconds
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event in OPENS and str(arguments[OPENS[event]]).startswith(self.below):
+            time.sleep(self.seconds)
+
+
 if "STUDY_FAULT" in os.environ:
     sys.meta_path.insert(0, Finder())
 if "study.run" in sys.orig_argv and {"STUDY_FAULT_WRITE", "STUDY_FAULT_TRACE"} & os.environ.keys():
@@ -154,3 +167,5 @@ if "study.run" in sys.orig_argv and {"STUDY_FAULT_WRITE", "STUDY_FAULT_TRACE"} &
             os.environ.get("STUDY_FAULT_TRACE"),
         )
     )
+if "STUDY_FAULT_SLOW" in os.environ:
+    sys.addaudithook(Slowness(os.environ["STUDY_FAULT_UNDER"], float(os.environ["STUDY_FAULT_SLOW"])))
