@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -165,4 +166,13 @@ def test_images_that_do_not_fit_the_disk_are_refused_before_anything_is_written(
 def test_a_damaged_preparation_is_named(dataset: Dataset) -> None:
     (dataset.folder / "pixels.uint8").write_bytes(b"cut")
     with pytest.raises(ValueError, match="delete that folder"):
+        load(dataset.folder, seed=0)
+
+
+@pytest.mark.parametrize("images", [2**40, 2**62])
+def test_a_preparation_that_claims_more_images_than_there_are_is_named(dataset: Dataset, images: int) -> None:
+    about = json.loads((dataset.folder / "about.json").read_text())
+    about["counts"]["train"] = images
+    (dataset.folder / "about.json").write_text(json.dumps(about))
+    with pytest.raises(ValueError, match=r"does not hold .* labels.*delete that folder"):
         load(dataset.folder, seed=0)

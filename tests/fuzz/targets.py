@@ -225,21 +225,34 @@ class BeginsError(Exception):
     """The command would begin its work now."""
 
 
+_COMMAND = ("--dataset", "digits", "--method", "rotnet", "--quiet")
+
+
+def _whole_command(folder: Path) -> None:
+    """A study, and one command up to where Ray would start, which imports what all of them need."""
+    _study(folder)
+    _begin(["--results", str(folder), *_COMMAND, "--encoder", "resnet18", "--name", "first"])
+
+
 def _use_run(folder: Path, random: Random) -> None:
     """A command line at random, up to where Ray would start."""
-    from study import run  # here, because it takes seconds, and only this needs it
-
-    def begin(*_: object, **__: object) -> None:
-        raise BeginsError
-
-    vars(run)["joined"] = begin
-    arguments = ["--results", str(folder), "--dataset", "digits", "--method", "rotnet", "--quiet"]
+    arguments = ["--results", str(folder), *_COMMAND]
     for _ in range(random.randrange(1, 5)):
         option, values = random.choice(list(_OPTIONS.items()))
         value = random.choice(values if values and random.random() < 0.8 else _WORDS)
         arguments += [option, value.replace("HERE", str(folder))] if values else [option]
     if random.random() < 0.1:
         del arguments[random.randrange(len(arguments))]
+    _begin(arguments)
+
+
+def _begin(arguments: list[str]) -> None:
+    from study import run  # here, because it takes seconds, and only this needs it
+
+    def begin(*_: object, **__: object) -> None:
+        raise BeginsError
+
+    vars(run)["joined"] = begin
     try:
         run.main(arguments)
     except BeginsError:
@@ -323,5 +336,5 @@ TARGETS = (
     Target("Parquet images", 8, _parquet_images, ("*.parquet",), _use_parquet_images),
     Target("images", 16, _images, ("*/*",), _use_images),
     Target("prepared data", 10, _prepared_data, ("*",), _use_prepared_data),
-    Target("study.run", 8, _study, (), _use_run),
+    Target("study.run", 8, _whole_command, (), _use_run),
 )
