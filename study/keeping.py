@@ -82,6 +82,8 @@ def _promote(kept: Folder, trial: Trial) -> str | None:
     try:
         promote(kept / f"{trial.number:03d}", kept / BEST, trial.history)
     except (ValueError, FileNotFoundError) as error:
+        if trial.taken_from is not None:  # its encoder is where it ran
+            return None
         return f"trial {trial.number} will be pretrained once more for its encoder: {error}"
     return None
 

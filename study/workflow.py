@@ -25,7 +25,7 @@ from study.learning.jobs import Images, Pretraining, Replay, run_pretraining, ru
 from study.learning.pretrain import Plan
 from study.records import Epoch, Fit, Started, Study, Trial, best_trial
 from study.report import write_study_report
-from study.reuse import Earlier
+from study.reuse import Earlier, take_encoder
 from study.storage import files
 from study.storage.checkpoints import BEST
 from study.storage.folder import Folder
@@ -87,7 +87,9 @@ def run_study(study: Study, place: Workplace, home: Home) -> None:
             raise NoTrialError(f"no trial of {study.name} finished: {'; '.join(reasons) or 'too short a budget'}")
         if study.repeats > 1:
             display.phase(f"{study.name}: repeats")
-        encoders = repeat_best(study, images, place.lanes, best, home.checkpoints, display.note)
+        encoders = repeat_best(
+            study, images, place.lanes, best, home.checkpoints, partial(take_encoder, folder, best), display.note
+        )
         fits = _curve(study, place, images, home, best, encoders, display)
         uses = _uses(study, place, images, home, best, display)
         display.phase("writing tables and report")

@@ -94,7 +94,7 @@ def kept(photo_digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Kep
     notes: list[str] = []
 
     def repeat(folder: Path, lanes: Here) -> dict[int, Folder]:
-        return repeat_best(STUDY, images, cast(Lanes, lanes), BEST, Folder.of(folder), notes.append)
+        return repeat_best(STUDY, images, cast(Lanes, lanes), BEST, Folder.of(folder), lambda *_: False, notes.append)
 
     folder = tmp_path_factory.mktemp("kept")
     first, second = Here(stop=5), Here()  # the first is interrupted within the second repeat
@@ -179,5 +179,7 @@ def test_heads_that_are_trained_together_are_fitted_in_the_company_they_had(tmp_
 def test_a_study_that_pretrains_nothing_has_one_repeat(photo_digits: Dataset, tmp_path: Path) -> None:
     images, lanes = Images(photo_digits.folder, STUDY.seed, STUDY.pool_limit), Here()
     study = replace(STUDY, modes=("supervised", "random"))
-    assert sorted(repeat_best(study, images, cast(Lanes, lanes), BEST, Folder.of(tmp_path), print)) == [0]
+    assert sorted(
+        repeat_best(study, images, cast(Lanes, lanes), BEST, Folder.of(tmp_path), lambda *_: False, print)
+    ) == [0]
     assert lanes.ran == ["repeat-0"], "the trial's own, which is not there"

@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 
+from methods.encoders import ENCODERS
 from study.data.dataset import Dataset
 from study.learning.jobs import Images, Pretraining, Replay, run_pretraining, run_replay
 from study.learning.pretrain import Place, Plan
 from study.records import Budget, Study, Trial
-from study.reuse import Earlier
+from study.reuse import Earlier, take_encoder
+from study.storage.checkpoints import BEST, CHECKPOINTS
 from study.storage.files import write_study, write_trial
 from study.storage.folder import Folder
+from study.storage.promoted import load_encoder, owner, promote
 from tests import made_up
 
 TRIAL = made_up.trials(1)[0]
@@ -100,3 +103,57 @@ def test_a_replay_of_a_whole_trial_trains_nothing(photo_digits: Dataset, tmp_pat
     job = Pretraining(Images(photo_digits.folder, 0, None), plan, Budget(0.05), 5, Folder.of(tmp_path / "never"))
     assert len(list(run_replay(Replay(TRIAL.history, job), Place()))) == len(TRIAL.history)
     assert not (tmp_path / "never").exists()
+
+
+# Encoders.
+
+PLAN = Plan("rotnet", "convnet", {"batch_size": 32}, epochs=2, epoch_images=64, seed=5)
+
+
+@pytest.fixture
+def ran(photo_digits: Dataset, tmp_path: Path) -> Trial:
+    """A trial of the study `earlier`, which keeps its encoder."""
+    kept = Folder.of(tmp_path / "earlier" / CHECKPOINTS)
+    job = Pretraining(Images(photo_digits.folder, 0, None), PLAN, Budget(0.05), 5, kept / "000")
+    trial = replace(TRIAL, history=tuple(run_pretraining(job, Place())))
+    promote(kept / "000", kept / BEST, trial.history)
+    earlier(tmp_path, trial)
+    return replace(trial, taken_from="earlier")
+
+
+def test_an_encoder_is_taken_over_with_its_figures(ran: Trial, tmp_path: Path) -> None:
+    taken = Folder.of(tmp_path / "wanted" / BEST)
+    assert take_encoder(tmp_path / "wanted", ran, BEST, taken, PLAN)
+    kept = Folder.of(tmp_path / "earlier" / CHECKPOINTS / BEST)
+    assert owner(taken) == PLAN.seed and taken.sizes().keys() == kept.sizes().keys()
+    assert all(taken.read(name) == kept.read(name) for name in kept.sizes())
+    encoder = ENCODERS["convnet"](3, 32, 0.0)
+    load_encoder(taken, encoder)
+
+
+@pytest.mark.parametrize(
+    ("plan", "trial"),
+    [
+        ({"seed": 6}, {}),
+        ({"params": {"batch_size": 64}}, {}),
+        ({"precision": "bfloat16"}, {}),
+        ({}, {"taken_from": None}),
+        ({}, {"taken_from": "../results/earlier"}),
+        ({}, {"taken_from": ".."}),
+        ({}, {"taken_from": "nowhere"}),
+        ({}, {"number": 1}),
+        ({}, {"history": TRIAL.history}),
+    ],
+)
+def test_another_encoder_is_not_taken(plan: dict[str, Any], trial: dict[str, Any], ran: Trial, tmp_path: Path) -> None:
+    taken = Folder.of(tmp_path / "wanted" / BEST)
+    wanted_plan, wanted_trial = replace(PLAN, **plan), replace(ran, **trial)
+    assert not take_encoder(tmp_path / "wanted", wanted_trial, BEST, taken, wanted_plan)
+    assert not taken.sizes()
+
+
+def test_a_damaged_encoder_is_not_taken(ran: Trial, tmp_path: Path) -> None:
+    path = tmp_path / "earlier" / CHECKPOINTS / BEST / "encoder.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+    taken = Folder.of(tmp_path / "wanted" / BEST)
+    assert not take_encoder(tmp_path / "wanted", ran, BEST, taken, PLAN) and not taken.sizes()

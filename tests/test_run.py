@@ -145,7 +145,10 @@ def test_a_study_with_another_curve_takes_over_the_trials(ran: Ran, capsys: pyte
         both = list(zip(trial.history, ran_there.history, strict=False))  # with two lanes one may be cut elsewhere
         assert both and all((a.objective, a.loss, a.numbers) == (b.objective, b.loss, b.numbers) for a, b in both)
         assert trial.params == ran_there.params and all(a.seconds == 0 for a, _ in both)
-    assert "6 of 6 trials are those of photo-digits-1257-rotnet" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "6 of 6 trials are those of photo-digits-1257-rotnet" in said and "pretrained once more" not in said
+    best = "checkpoints/best/encoder.safetensors"
+    assert (ran.results / "other" / best).read_bytes() == (ran.folder / best).read_bytes()
     curves = pd.read_parquet(ran.results / "other" / "curves.parquet")
     assert set(curves["labels"]) == {25, 63} and set(curves["mode"]) == {"frozen"}
     assert "taken from photo-digits-1257-rotnet" in (ran.results / "other" / "report.md").read_text()

@@ -19,22 +19,30 @@ from study.storage.promoted import owner, promote
 
 
 def repeat_best(
-    study: Study, images: Images, lanes: Lanes, best: Trial, kept: Folder, note: Callable[[str], None]
+    study: Study,
+    images: Images,
+    lanes: Lanes,
+    best: Trial,
+    kept: Folder,
+    take: Callable[[str, Folder, Plan], bool],
+    note: Callable[[str], None],
 ) -> dict[int, Folder]:
     """Pretrain the repeats that are missing below `kept`; the folders of all encoders by repeat, 0 the trial's own.
 
     A repeat runs for as many epochs as the trial did, and its encoder too is that of its best epoch. One that fails is
     left out, and `note` hears why: settings that diverge with another seed are a result. The trial's own is made again
-    where it was lost or damaged; raises CurveError where that fails.
+    where it was lost or damaged; raises CurveError where that fails. `take` fills a folder, of that name, with an
+    encoder that this plan has made elsewhere, and says whether there was one.
     """
-    encoders = {number: kept / f"{REPEAT}{number}" if number else kept / BEST for number in repeats(study)}
+    names = {number: f"{REPEAT}{number}" if number else BEST for number in repeats(study)}
+    encoders = {number: kept / name for number, name in names.items()}
     jobs = []
     numbers = {}
     for number, folder in encoders.items():
         own = trial_seed(study, best.number)
         seed = derive(own, "repeat", number) if number else own
-        if owner(folder) != seed:
-            plan = Plan.of(study, best.params, seed)
+        plan = Plan.of(study, best.params, seed)
+        if owner(folder) != seed and not take(names[number], folder, plan):
             running = kept / (f"{REPEAT}{number}-running" if number else f"{best.number:03d}")
             budget = study.objective_budget
             argument = Pretraining(images, plan, budget, study.draws, running, study.validation, best.epochs)

@@ -170,7 +170,7 @@ def _snapshot(
 ) -> Snapshot:
     """A state that fits all of them, and whose best encoder is there. Raises DamagedError."""
     tensors, about = unpack(folder.read(name))
-    _check_plan(about, plan)
+    check_plan(about, plan)
     weights = {name.removeprefix("method."): value for name, value in tensors.items() if name.startswith("method.")}
     if shapes(weights) != shapes(method.state_dict()):
         raise DamagedError("it is of another architecture")
@@ -197,12 +197,13 @@ def _snapshot(
 
 def _check_encoder(folder: Folder, name: str, plan: DataclassInstance) -> None:
     try:
-        _check_plan(unpack(folder.read(name))[1], plan)
+        check_plan(unpack(folder.read(name))[1], plan)
     except (FileNotFoundError, DamagedError) as error:
         raise DamagedError(f"its {name}: {error}") from error
 
 
-def _check_plan(about: Mapping[str, str], plan: DataclassInstance) -> None:
+def check_plan(about: Mapping[str, str], plan: DataclassInstance) -> None:
+    """Raises DamagedError where a file says that it was made by another plan."""
     if about.get("about") != _text(plan):
         raise DamagedError("it is of another plan")
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from methods.inspection import Figure
 from study.records import Epoch
 from study.storage import figures
-from study.storage.checkpoints import FIGURES, damaged_line, read_encoder, shapes
+from study.storage.checkpoints import FIGURES, check_plan, damaged_line, read_encoder, shapes
 from study.storage.folder import Folder
 from study.storage.tensors import DamagedError, unpack
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 ENCODER = "encoder.safetensors"
 
@@ -23,9 +27,26 @@ def promote(source: Folder, destination: Folder, history: Sequence[Epoch]) -> No
     Killed at any point and called again, it ends the same. In between, `owner` tells whose encoder is there, and
     `read_figures` shows no other's figures. Raises ValueError where the encoder is damaged or missing.
     """
-    encoder = read_encoder(source, history)
-    old, new = destination / FIGURES, source / FIGURES
-    shown = [name for epoch, name in figures.epochs(new).items() if epoch <= len(history)]
+    _place(read_encoder(source, history), source / FIGURES, destination, len(history))
+
+
+def adopt(source: Folder, destination: Folder, plan: DataclassInstance, epochs: int) -> bool:
+    """Make what was promoted to `source`, from a pretraining by this very plan, that of `destination` too.
+
+    False where `source` holds none, another's or a damaged one. Figures of later than so many epochs are left.
+    """
+    try:
+        encoder = source.read(ENCODER)
+        check_plan(unpack(encoder)[1], plan)
+    except (FileNotFoundError, DamagedError):
+        return False
+    _place(encoder, source / FIGURES, destination, epochs)
+    return True
+
+
+def _place(encoder: bytes, new: Folder, destination: Folder, epochs: int) -> None:
+    old = destination / FIGURES
+    shown = [name for epoch, name in figures.epochs(new).items() if epoch <= epochs]
     for name in shown:
         old.write(name, new.read(name))
     destination.write(ENCODER, encoder)  # last, for it says whose all this is
