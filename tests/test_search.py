@@ -139,6 +139,43 @@ def test_a_trial_that_was_running_is_taken_up_again() -> None:
     assert proposed(resumed.proposals.suggest("new"))[0] == 2
 
 
+def test_a_trial_whose_file_was_removed_is_proposed_as_it_was() -> None:
+    study = replace(STUDY, trials=20)
+    objectives = [[0.1 * (number % 7), 0.1 * (number % 5)] for number in range(15)]
+    whole = Book(study=study)
+    for number, reported in enumerate(objectives):
+        whole.run(str(number), reported)
+    expected = proposed(whole.proposals.suggest("next"))
+
+    for removed in (3, 13):  # among the random ones, and among those that TPE proposed
+        kept = [trial for trial in whole.finished if trial.number != removed]
+        resumed = Book(finished=kept, study=study)
+        assert proposed(resumed.run("again", objectives[removed])) == (removed, whole.finished[removed].params)
+        assert proposed(resumed.proposals.suggest("next")) == expected
+
+
+def test_a_trial_whose_file_was_removed_is_judged_as_it_was() -> None:
+    first, second, good, late = (f"{STUDY.name}-{number:03d}" for number in range(4))
+    told = {first: 0.2, second: 0.3, good: 0.9, late: 0.25}
+
+    def decided(scheduler: Any, name: str) -> str:
+        trial: Any = SimpleNamespace(trial_id=f"tune-{name}")
+        decision: str = scheduler.on_trial_result(None, trial, result(STUDY.grace_epochs, told[name]) | {"name": name})
+        return decision
+
+    whole = asha(STUDY, [])
+    before = {name: decided(whole, name) for name in told}
+    assert before[second] == "CONTINUE" and before[late] == "STOP"
+    base = made_up.trials(1)[0]
+    kept = [
+        replace(base, number=number, trial_id=name, history=(result(STUDY.grace_epochs, told[name])["record"],))
+        for number, name in enumerate(told)
+        if name != second
+    ]
+    assert decided(asha(STUDY, kept), second) == "STOP", "beside the later ones it is poor"
+    assert decided(asha(STUDY, kept, missing=[1]), second) == before[second]
+
+
 def test_a_trial_whose_actor_died_for_good_is_failed() -> None:
     book = Book()
     for death in range(LOSSES):

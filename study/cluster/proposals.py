@@ -77,17 +77,16 @@ class Proposals(Searcher):
         self._study = study
         self._make_job = make_job
         self._space = {name: distribution(r) for name, r in searched(METHODS[study.method].Config).items()}
-        self._optuna = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler())
         self._watch = watch
         self._ready = ready
         self._running: dict[str, _Running] = {}  # by Tune's name of the trial
         self._lost: list[_Running] = []  # their lanes were lost: to be run on others
         self._finished = list(finished)
-        for trial in sorted(finished, key=lambda trial: trial.number):
-            self._optuna.add_trial(self._as_optuna(trial))
+        self._optuna = self._history()
         taken = {trial.number for trial in finished}
         self._unfinished = [each for each in unfinished if each.number not in taken]
         self._next = max([*taken, *(each.number for each in self._unfinished)], default=-1) + 1
+        self._missing = missing(finished, unfinished)
         self._proposed = len(finished)
         left = budget_left(study, finished)
         self._deadline = None if left is None else time.monotonic() + left
@@ -112,7 +111,7 @@ class Proposals(Searcher):
             running.lane = free[0]
         else:
             self._proposed += 1
-            started, ask = self._again(self._unfinished.pop(0)) if self._unfinished else self._propose()
+            started, ask = self._wanted()
             running = _Running(started, free[0], ask)
             self._watch.started(started)
         self._running[trial_id] = running
@@ -120,12 +119,28 @@ class Proposals(Searcher):
         running.origin = job.origin
         return {"lane": running.lane, "job": job.sealed()}
 
-    def _propose(self) -> tuple[Started, optuna.Trial]:
-        number = self._next
+    def _wanted(self) -> tuple[Started, optuna.Trial]:
+        """The next trial: what was under way, what is missing in between, then a new one."""
+        if self._unfinished:
+            return self._again(self._unfinished.pop(0))
+        if self._missing:  # proposed as it was, before the later ones were
+            number = self._missing.pop(0)
+            return self._again(self._propose(number, self._history(before=number))[0])
         self._next += 1
+        return self._propose(self._next - 1, self._optuna)
+
+    def _history(self, before: int | None = None) -> optuna.Study:
+        """What Optuna knows after the finished trials, or after those of lower numbers."""
+        known = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler())
+        for trial in sorted(self._finished, key=lambda trial: trial.number):
+            if before is None or trial.number < before:
+                known.add_trial(self._as_optuna(trial))
+        return known
+
+    def _propose(self, number: int, known: optuna.Study) -> tuple[Started, optuna.Trial]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._optuna.sampler = optuna.samplers.TPESampler(
+            known.sampler = optuna.samplers.TPESampler(
                 seed=derive(self._study.seed, "proposal", number) % 2**32,
                 n_startup_trials=RANDOM_TRIALS,
                 multivariate=True,
@@ -133,8 +148,8 @@ class Proposals(Searcher):
             )
         first = (defaults(METHODS[self._study.method].Config), *self._study.warm_start)  # the published recipe leads
         if number < len(first):
-            self._optuna.enqueue_trial(first[number])
-        ask = self._optuna.ask(self._space)
+            known.enqueue_trial(first[number])
+        ask = known.ask(self._space)
         return Started(number, ask.params, datetime.now(UTC).isoformat(timespec="seconds")), ask
 
     def _again(self, started: Started) -> tuple[Started, optuna.Trial]:
@@ -201,6 +216,8 @@ class Proposals(Searcher):
         values = trial.objective if trial.status == "completed" else None
         self._optuna.tell(running.ask, values, state=STATES[trial.status])
         self._finished.append(trial)
+        if trial.number < max(each.number for each in self._finished) and not self._running and not self._lost:
+            self._optuna = self._history()  # in the order of their numbers, on which TPE depends
         self._watch.finished(trial)
 
     def close(self) -> None:
@@ -234,6 +251,12 @@ class Proposals(Searcher):
             distributions=self._space,
             intermediate_values={epoch.epoch: epoch.objective for epoch in trial.history},
         )
+
+
+def missing(finished: Sequence[Trial], unfinished: Sequence[Started]) -> list[int]:
+    """The numbers below the highest that no trial has: somebody removed its file."""
+    there = {trial.number for trial in finished} | {started.number for started in unfinished}
+    return sorted(set(range(max(there, default=0))) - there)
 
 
 def stale(study: Study, finished: Sequence[Trial]) -> bool:

@@ -15,7 +15,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from study.analysis.rungs import REDUCTION
 from study.cluster.lanes import Lanes
-from study.cluster.proposals import MakeJob, Proposals, Watch, budget_left
+from study.cluster.proposals import MakeJob, Proposals, Watch, budget_left, missing
 from study.cluster.trial_actor import TrialOnLane
 from study.records import Started, Study, Trial
 
@@ -44,10 +44,22 @@ class _Trouble(tune.Stopper):
 class Asha(AsyncHyperBandScheduler):
     """ASHA that knows trials by their own names, so that each counts once however often Ray Tune had to run it."""
 
+    def __init__(self, study: Study) -> None:
+        super().__init__(
+            metric="objective",
+            mode="max",
+            time_attr="epoch",
+            max_t=study.epochs,
+            grace_period=min(study.grace_epochs, study.epochs),
+            reduction_factor=REDUCTION,
+        )
+        self.before: dict[str, Asha] = {}  # by a trial's name: what decides for it, as it once stood
+
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Whether the trial goes on."""
         decision: str = super().on_trial_result(tune_controller, self._named(result, trial), result)
-        return decision
+        before = self.before.get(result.get("name", ""))
+        return decision if before is None else before.on_trial_result(tune_controller, trial, result)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """The last epoch counts too."""
@@ -61,24 +73,21 @@ class Asha(AsyncHyperBandScheduler):
         return named
 
 
-def asha(study: Study, finished: Sequence[Trial]) -> Asha:
+def asha(study: Study, finished: Sequence[Trial], missing: Sequence[int] = ()) -> Asha:
     """ASHA as it stands after the finished trials: a resumed search prunes as if it had never stopped.
 
-    What a rung decides depends on what was recorded there, not on its order.
+    What a rung decides depends on what was recorded there, not on its order. Trials that are `missing` among the
+    finished are judged beside those of lower numbers.
     """
-    scheduler = Asha(
-        metric="objective",
-        mode="max",
-        time_attr="epoch",
-        max_t=study.epochs,
-        grace_period=min(study.grace_epochs, study.epochs),
-        reduction_factor=REDUCTION,
-    )
+    scheduler = Asha(study)
     for trial in finished:
         for epoch in trial.history:
             result = {"epoch": epoch.epoch, "objective": epoch.objective}
             told = scheduler.on_trial_result if epoch.epoch < study.epochs else scheduler.on_trial_complete
             told(None, trial, result)
+    for number in missing:
+        earlier = [trial for trial in finished if trial.number < number]
+        scheduler.before[f"{study.name}-{number:03d}"] = asha(study, earlier)
     return scheduler
 
 
@@ -110,7 +119,7 @@ def search(
         tune.with_resources(trainable, {f"node:{ray.util.get_node_ip_address()}": 0.001}),
         tune_config=tune.TuneConfig(
             search_alg=proposals,
-            scheduler=asha(study, finished),
+            scheduler=asha(study, finished, missing(finished, unfinished)),
             num_samples=-1,  # the searcher says when it is enough
             time_budget_s=left,
             max_concurrent_trials=None,  # the searcher hands out the lanes

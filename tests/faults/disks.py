@@ -133,6 +133,7 @@ def damaged(when: str, name: str, damage: Callable[[Path], object]) -> Callable[
         case.go_on()
         if case.codes[-1] != 0:
             path.unlink(missing_ok=True)
+            case.kept.trials.pop(path.name, None)
             case.go_on()
         return case.tried()
 
