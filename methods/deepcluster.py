@@ -2,10 +2,10 @@
 
 Caron, Bojanowski, Joulin and Douze, "Deep Clustering for Unsupervised Learning of Visual Features", 2018: frozen
 AlexNet on ImageNet, conv1..conv5 12.9 29.2 38.2 39.8 36.1. From the source: Sobel slopes as the encoder's input, PCA to
-256, whitening, unit length and k-means before each epoch, a new head then, ten times as many clusters as classes, and
-SGD, without momentum in the head. Departures: beside the two slopes the encoder sees their steepness, for it has three
-channels to read; where they draw images uniformly over clusters, an image here counts by the inverse size of its
-cluster, the same loss in expectation; what is clustered is the features that are kept, with no layer after them.
+256, whitening, unit length and k-means before each pass over the pool, a new head then, ten times as many clusters as
+classes, and SGD, without momentum in the head. Departures: beside the two slopes the encoder sees their steepness, for
+it has three channels to read; where they draw images uniformly over clusters, an image here counts by the inverse size
+of its cluster, the same loss in expectation; what is clustered is the features that are kept, with no layer after them.
 """
 
 from __future__ import annotations
@@ -29,17 +29,19 @@ MOMENTUM, DECAY = 0.9, 1e-5
 DIMENSIONS = 256  # of the features, when they are clustered
 HEAD_SPREAD = 0.01  # standard deviation of a new head's weights
 CLUSTERS_SHOWN = 6
+NONE = -1.0  # no share
 
 
 class DeepCluster(Method):
     """A linear classifier of clusters on the whole last feature map.
 
-    An epoch starts by finding the clusters from weights that are part of the state, and so finds the same ones after a
-    restart and on every worker. Those of the epoch before are kept beside them only to say how many images moved.
+    A pass starts by finding the clusters from weights that are part of the state, and so finds the same ones on every
+    worker. They are part of the state too: the pass may take several epochs, and go on after a restart.
     """
 
     clusters: Tensor  # (M,) int64, of each image of the pool
     sizes: Tensor  # (K,) images in each cluster
+    moved: Tensor  # () share of the pool that changed its cluster at the last clustering; NONE at the first
     seed: Tensor  # () int64, drawn with the weights, so that all workers share it
 
     @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class DeepCluster(Method):
         # Until the first clustering, images are told apart by their place alone.
         self.register_buffer("clusters", torch.arange(config.clusters), persistent=False)
         self.register_buffer("sizes", torch.ones(config.clusters), persistent=False)
-        self.moved: float | None = None  # share of the pool that changed its cluster at the last clustering
+        self.register_buffer("moved", torch.tensor(NONE))
 
     def optimizer(self) -> Optimizer:
         """SGD; the authors' head has no momentum, for what it remembers would be of other clusters."""
@@ -72,13 +74,15 @@ class DeepCluster(Method):
         return SGD(groups, lr=self.config.lr, momentum=MOMENTUM, weight_decay=DECAY)
 
     @torch.no_grad()
-    def begin_epoch(self, epoch: int, embed: Embed) -> None:
-        """Cluster the pool's features, and start the head anew."""
+    def begin_epoch(self, epoch: int, embed: Embed, new_pass: bool = True) -> None:
+        """Before each pass over the pool: cluster its features, and start the head anew."""
+        if not new_pass:
+            return
         generator = Generator().manual_seed(int(self.seed) + epoch)
         before = self.clusters
         self.clusters = cluster(embed(), self.config.clusters, DIMENSIONS, generator)
-        self.moved = moved(before, self.clusters) if len(before) == len(self.clusters) else None
-        self.sizes = self.clusters.bincount(minlength=self.config.clusters).float()
+        self.moved.fill_(moved(before, self.clusters) if len(before) == len(self.clusters) else NONE)
+        self._count()
         weight, bias = self.head[1].parameters()
         weight.copy_(HEAD_SPREAD * torch.randn(weight.shape, generator=generator))
         bias.zero_()
@@ -90,6 +94,10 @@ class DeepCluster(Method):
     def set_extra_state(self, state: Tensor) -> None:
         """Take the clusters back."""
         self.clusters = state.to(self.seed.device)
+        self._count()
+
+    def _count(self) -> None:
+        self.sizes = self.clusters.bincount(minlength=self.config.clusters).float()
 
     def inspect(self, batch: Batch) -> Inspection:
         """The largest clusters as images, how pure the clusters are of one class, and how many images moved.
@@ -101,7 +109,7 @@ class DeepCluster(Method):
         rows = {f"cluster {k}": batch.images[told == k][:SHOWN] for k in largest if (told == k).any()}
         figures: dict[str, Figure] = {"The largest clusters": Grid(rows)}
         numbers = {"purity": purity(told, batch.labels)}
-        return Inspection(figures, numbers if self.moved is None else numbers | {"moved": self.moved})
+        return Inspection(figures, numbers if self.moved == NONE else numbers | {"moved": self.moved.item()})
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of the image's cluster: loss `cluster`."""

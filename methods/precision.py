@@ -1,7 +1,7 @@
 """Mixed precision: convolutions in bfloat16 while a network trains. Weights, losses and all that is kept stay float32.
 
-bfloat16 has float32's range and 8 bits of its precision, so that no loss needs scaling. Features are always computed in
-float32: what judges an encoder, and what reads it later, see the same numbers.
+bfloat16 has float32's range and 8 bits of its precision, so that no loss needs scaling. Features that judge an encoder,
+and those that are read later, are always computed in float32.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ class MixedPrecision(nn.Module):
 
     def mixed(self, x: Tensor) -> AbstractContextManager[object]:
         """The arithmetic for a forward of `x`: bfloat16 where `precision` says so and the module trains."""
-        if self.precision == "float32" or not self.training:
-            return nullcontext()
-        return torch.autocast(x.device.type, torch.bfloat16)
+        return arithmetic(self.precision if self.training else "float32", x.device)
+
+
+def arithmetic(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+    """A context in which convolutions are computed in `precision`."""
+    return nullcontext() if precision == "float32" else torch.autocast(device.type, torch.bfloat16)
 
 
 def train_in(network: nn.Module, precision: Precision) -> None:

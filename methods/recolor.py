@@ -63,7 +63,7 @@ class Recolor(Method):
         self.register_buffer("effective_rank", torch.ones(()))
         self.resting = False
 
-    def begin_epoch(self, epoch: int, embed: Embed) -> None:
+    def begin_epoch(self, epoch: int, embed: Embed, new_pass: bool = True) -> None:
         """The colorizer comes first."""
         self.resting = epoch < self.config.colorizer_epochs
 

@@ -55,7 +55,7 @@ class StackedAutoencoder(Method):
             below = shape
         self.stage: int | None = None  # the one that trains; None is all. Only the epoch decides
 
-    def begin_epoch(self, epoch: int, embed: Embed) -> None:
+    def begin_epoch(self, epoch: int, embed: Embed, new_pass: bool = True) -> None:
         """Give the epoch to its stage."""
         turn = epoch // self.config.stage_epochs if self.config.stage_epochs else len(self.decoders)
         self.stage = turn if turn < len(self.decoders) else None

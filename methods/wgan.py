@@ -66,7 +66,7 @@ class WGAN(Method):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self._step = 0  # `steps`, known without asking the device
 
-    def begin_epoch(self, epoch: int, embed: Embed) -> None:
+    def begin_epoch(self, epoch: int, embed: Embed, new_pass: bool = True) -> None:
         """Take up the count where a checkpoint left it."""
         self._step = int(self.steps)
 

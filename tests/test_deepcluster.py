@@ -15,10 +15,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from methods.clustering import SAMPLE, cluster, kmeans, nearest, refill, whiten
-from methods.deepcluster import DeepCluster, moved, purity
+from methods.deepcluster import NONE, DeepCluster, moved, purity
 from methods.encoders import ENCODERS
 from methods.method import Batch
 from methods.views import slopes
+from study.data.dataset import Dataset, load
+from study.learning.pretrain import Judgement, Place, Plan, pretrain
 
 
 def blobs(count: int, dimensions: int, seed: int = 0) -> Tensor:
@@ -111,10 +113,27 @@ def test_a_restart_finds_the_same_clusters_and_the_same_head() -> None:
     torch.manual_seed(99)  # as on another worker
     again.begin_epoch(2, lambda: features)
     assert torch.equal(first.clusters, again.clusters)
-    assert all(torch.equal(value, again.state_dict()[key]) for key, value in first.state_dict().items())
+    states = first.state_dict(), again.state_dict()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0] if key != "moved")  # from where
 
 
-def test_each_epoch_starts_with_a_new_head() -> None:
+def test_a_restart_within_a_pass_goes_on_with_its_clusters() -> None:
+    first = build()
+    first.begin_epoch(0, lambda: blobs(200, 30))
+    first.begin_epoch(1, lambda: blobs(200, 30, seed=1))
+    again = build()
+    again.load_state_dict(first.state_dict())
+    for method in (first, again):
+        method.begin_epoch(2, lambda: blobs(200, 30, seed=2), new_pass=False)
+    assert torch.equal(first.clusters, again.clusters) and torch.equal(first.sizes, again.sizes)
+    assert 0 < first.moved.item() == again.moved.item()
+    torch.manual_seed(1)
+    one = first.eval()(batch(12))["cluster"]
+    torch.manual_seed(1)
+    assert torch.equal(one, again.eval()(batch(12))["cluster"])
+
+
+def test_each_pass_starts_with_a_new_head() -> None:
     features = blobs(200, 30)
     method = build()
     heads = []
@@ -172,10 +191,25 @@ def test_a_restart_knows_how_many_images_moved() -> None:
     before, after = blobs(200, 30), blobs(200, 30, seed=1)
     whole = build()
     whole.begin_epoch(0, lambda: before)
-    at_first = whole.moved
-    assert at_first is None, "nothing to compare with"
+    assert whole.moved == NONE, "nothing to compare with"
     resumed = build()
     resumed.load_state_dict(whole.state_dict())
     for method in (whole, resumed):
         method.begin_epoch(1, lambda: after)
-    assert whole.moved is not None and 0 < whole.moved < 1 and resumed.moved == whole.moved
+    assert 0 < whole.moved.item() < 1 and resumed.moved == whole.moved
+
+
+@pytest.mark.parametrize(
+    ("epoch_images", "clustered"),
+    [(0.5, [True, False, True, False, True]), (0.4, [True, False, False, True, False]), (1.0, 5 * [True])],
+)
+def test_images_are_clustered_before_each_pass_over_the_pool(
+    epoch_images: float, clustered: list[bool], photo_digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[bool] = []
+    monkeypatch.setattr(DeepCluster, "begin_epoch", lambda self, epoch, embed, new_pass: passes.append(new_pass))
+    few = load(photo_digits.folder, seed=0, pool_images=320)
+    plan = Plan("deepcluster", "convnet", {"batch_size": 32}, 5, round(320 * epoch_images), 0)
+    for _ in pretrain(plan, few, few.train[:10], lambda _: Judgement(0.0), Place()):
+        pass
+    assert passes == clustered

@@ -23,7 +23,7 @@ from methods import METHODS
 from methods.encoders import ENCODERS
 from methods.inspection import Figure
 from methods.method import HIDDEN, Batch, Method
-from methods.precision import Precision, train_in
+from methods.precision import Precision, arithmetic, train_in
 from methods.space import Value, configure
 from study.data.dataset import Dataset
 from study.records import Epoch, Study
@@ -209,12 +209,13 @@ def _train_epoch(
 ) -> tuple[dict[str, float], int]:
     """One epoch: the mean of each loss term over steps and workers, and the images seen by all workers."""
     torch.manual_seed(derive(plan.seed, "epoch", number, place.rank))  # dropout and views
-    method.begin_epoch(number, lambda: embed(method, pool, place))
-    method.train()
-    rng = np.random.default_rng(derive(plan.seed, "order", number))
     size = min(method.config.batch_size, len(pool)) // place.world  # a worker; `batch_size` is the whole step's
     whole = size * place.world
     steps = max(1, round(plan.epoch_images / whole))
+    passes, before = (epochs * steps * whole // len(pool) for epochs in (number, number - 1))
+    method.begin_epoch(number, lambda: embed(method, pool, place), new_pass=passes > before)  # before the first: -1
+    method.train()
+    rng = np.random.default_rng(derive(plan.seed, "order", number))
     passes = math.ceil(steps * whole / len(pool))  # several where few images are labelled and no other may be seen
     order = np.concatenate([rng.permutation(len(pool)) for _ in range(passes)])
     sums: dict[str, Tensor] = {}
@@ -242,7 +243,7 @@ def _train_epoch(
 
 
 def embed(method: Method, pool: Pool, place: Place, batch_size: int = 256) -> Tensor:
-    """Features of the whole pool in pool order, (M, D), from the encoder in eval mode.
+    """Features of the whole pool in pool order, (M, D), from the encoder in eval mode, computed as in training.
 
     Workers take turns at the batches, which are the same however many they are, and all get the whole.
     """
@@ -250,7 +251,7 @@ def embed(method: Method, pool: Pool, place: Place, batch_size: int = 256) -> Te
     starts = range(batch_size * place.rank, len(pool), batch_size * place.world)
     d, h, w = method.encoder.shape(method.encoder.default_tap)
     features = torch.zeros(len(pool), d * h * w, device=place.device)
-    with torch.no_grad():
+    with torch.no_grad(), arithmetic(method.encoder.precision, place.device):
         for start in starts:
             index = np.arange(start, min(start + batch_size, len(pool)))
             mapped = method.encoder(pool.batch(index).images, method.encoder.default_tap)  # (n, D, h, w)

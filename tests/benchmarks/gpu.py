@@ -23,7 +23,7 @@ from methods import METHODS
 from methods.method import Method
 from methods.precision import quickest
 from methods.space import Value
-from study.data.dataset import Dataset, prepare
+from study.data.dataset import Dataset, load, prepare
 from study.data.sources import open_source
 from study.learning.evaluate import Judges, frozen_objective
 from study.learning.features import FrozenFeatures
@@ -52,11 +52,13 @@ def main() -> None:
         if options.rotnet:
             rotnet(dataset, device, 60 * float(options.rotnet[0]))
             return
+        images = IMAGES if on_gpu else 256
+        dataset = load(dataset.folder, seed=0, pool_images=images)  # a turn is a pass, as in `limit`
         peak = _peak(device, SIDE if on_gpu else 1024)
         print(f"{torch.cuda.get_device_name() if on_gpu else 'one thread'}: peak {peak / 1e12:.2f} TFLOP/s, bfloat16")
         for method in options.method or [name for name, kind in METHODS.items() if kind.trains]:
             plan = plan_of(method, options.encoder, on_gpu)
-            compared = compare(plan, dataset, device, IMAGES if on_gpu else 256)
+            compared = compare(plan, dataset, device, images)
             share = statistics.median(compared.training) * _operations(plan, dataset, device) / peak
             print(f"gpu-{method} {compared}; {100 * share:.1f} % of peak, {plan.precision}, {plan.encoder}", flush=True)
 

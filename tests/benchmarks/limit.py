@@ -2,7 +2,8 @@
 
 The bare step is the method's own forward, backward and optimizer step on the same batch again and again, with nothing
 else: no images gathered and converted, no learning rates set, no losses summed up, no clusters found. Both run in the
-same precision and take turns; on a processor on one thread, in its own seconds.
+same precision and take turns; on a processor on one thread, in its own seconds. A turn of training is a pass over the
+pool, so that what a method does once a pass is in it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from methods import METHODS
 from methods.method import Batch, Method
 from methods.precision import quickest
 from methods.space import Value
-from study.data.dataset import Dataset, prepare
+from study.data.dataset import Dataset, load, prepare
 from study.data.sources import open_source
 from study.learning.pretrain import Judgement, Place, Plan, Pool, build, pretrain
 
@@ -63,7 +64,8 @@ def main() -> None:
     least: dict[str, float] = {}
     try:
         with tempfile.TemporaryDirectory() as folder:
-            dataset = prepare(open_source("photo-digits"), size=32, cache=Path(folder), seed=0)
+            whole = prepare(open_source("photo-digits"), size=32, cache=Path(folder), seed=0)
+            dataset = load(whole.folder, seed=0, pool_images=IMAGES)
             for name, kind in METHODS.items():
                 if kind.trains:
                     compared = compare(plan_of(name), dataset, CPU, IMAGES)
