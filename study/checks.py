@@ -19,7 +19,7 @@ from study.learning.pretrain import Plan, build
 from study.options import Options
 from study.records import Study
 from study.storage.files import STUDY, read_study
-from study.warm_start import best_settings
+from study.warm_start import best_settings, check_test_images
 
 # Images in an epoch by default. With fewer, looking at validation would cost more than training; with more, the first
 # rung of ASHA would cost more than it tells.
@@ -40,9 +40,12 @@ def check_folders(options: Options, names: Sequence[str]) -> None:
 
 
 def study_of(options: Options, method: str, built: Method, name: str, dataset: Dataset, layout: Layout) -> Study:
-    """What the options ask for, of these images and on these lanes."""
+    """What the options ask for, of these images and on these lanes.
+
+    Raises ValueError where it would begin with what an earlier study chose by what are test images now.
+    """
     pool = len(dataset.train) if built.reads_labels else len(dataset.pool)
-    return Study(
+    study = Study(
         name=name,
         dataset=dataset.name,
         method=method,
@@ -72,19 +75,33 @@ def study_of(options: Options, method: str, built: Method, name: str, dataset: D
         grace_epochs=built.grace_epochs,
         modes=options.modes,
         repeats=options.repeats,
-        warm_start=warm_start(options, method),
+        warm_start=warm_start(options, method, name),
         patience=options.patience,
         precision=options.precision or quickest(on_gpus=layout.gpus_per_worker > 0),
     )
+    check_test_images(study, _earlier(options, name))
+    return study
 
 
-def warm_start(options: Options, method: str) -> tuple[dict[str, Value], ...]:
-    """The settings that a study begins with. Raises ValueError where a study that is named cannot give any."""
+def warm_start(options: Options, method: str, name: str) -> tuple[dict[str, Value], ...]:
+    """The settings that a study begins with. Raises ValueError where a study that is named cannot give any.
+
+    A study that has begun has its own: see `resumed`.
+    """
+    earlier = _earlier(options, name)
+    return best_settings(method, options.validation, earlier) if earlier else ()
+
+
+def _earlier(options: Options, name: str) -> list[Path]:
+    """The studies that a new one begins with."""
+    results = options.results.path
     if not options.warm_start:
-        return ()
-    if options.results.path is None:
+        return []
+    if results is None:
         raise ValueError("--warm-start reads studies of a folder on a disk: copy them there, or leave it out")
-    return best_settings(method, [options.results.path / name for name in options.warm_start])
+    if options.resume and (results / name / STUDY).exists():
+        return []
+    return [results / each for each in options.warm_start]
 
 
 def check_method(options: Options, method: str, dataset: Dataset) -> Method:
@@ -121,6 +138,8 @@ def resumed(options: Options, study: Study, folder: Path) -> Study:
     if not (folder / STUDY).exists():
         return study  # killed before it began, or the second of two methods: --resume may be given at any time
     before, _ = read_study(folder)
+    if options.warm_start and not before.warm_start:
+        raise ValueError(f"{study.name} began without --warm-start: leave it out, or begin another with --name")
     study = dataclasses.replace(study, warm_start=before.warm_start, precision=options.precision or before.precision)
     differences = [
         f"{field.name} was {getattr(before, field.name)} and is {getattr(study, field.name)}"

@@ -25,6 +25,7 @@ def environment(folder: Path, command: Sequence[str]) -> dict[str, object]:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     before: dict[str, Any] = files.read_study(folder)[1] if (folder / files.STUDY).exists() else {}
     resumed = before.get("resumed_at")
+    code = code_version() if not before or before.get("code") == code_version() else None  # several versions ran it
     packages = ("torch", "torchvision", "ray", "optuna", "mlflow", "scikit-learn", "numpy", "pandas", "pyarrow")
     return {
         "id": before.get("id") if before else secrets.token_hex(8),  # older studies have none: see `identity`
@@ -32,7 +33,7 @@ def environment(folder: Path, command: Sequence[str]) -> dict[str, object]:
         "started_at": before.get("started_at", now),
         "resumed_at": [*(resumed if isinstance(resumed, list) else ()), *([now] if before else [])],
         "git_revision": _git_revision(),
-        "code": code_version(),
+        "code": code,
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in packages},
         "hardware": {
             "cpus": len(os.sched_getaffinity(0)),

@@ -163,6 +163,14 @@ class Study:
         return Budget(fraction=self.objective_fraction)
 
 
+def stale(study: Study, finished: Sequence[Trial]) -> bool:
+    """Whether the study's patience is at its end: so many trials of a higher number than the best have finished."""
+    best = best_trial(finished)
+    if study.patience is None or best is None:
+        return False
+    return sum(trial.number > best.number for trial in finished) >= study.patience
+
+
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
     """The highest validation accuracy; the earlier trial on a tie."""
     sound = [trial for trial in trials if trial.status != "failed" and trial.objective is not None]

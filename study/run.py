@@ -105,8 +105,8 @@ def _run(options: Options, command: Sequence[str], stuck: Callable[[str], object
     )
     names = {method: options.name or f"{source.name}-{method}" for method in options.method}
     check_folders(options, list(names.values()))
-    for method in names:
-        warm_start(options, method)
+    for method, name in names.items():
+        warm_start(options, method, name)
     fit = partial(fit_layout, workers=options.workers, gpus_per_worker=options.gpus_per_worker, lanes=options.lanes)
     layout = None if options.address else fit([this_machine()])
     size = options.image_size or (source.size if source.size and source.size >= 24 else 32)

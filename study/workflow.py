@@ -14,7 +14,7 @@ from study import keeping
 from study.cluster.curve import draw_curve
 from study.cluster.lanes import Lanes
 from study.cluster.messages import Job
-from study.cluster.proposals import Watch, stale, trial_seed
+from study.cluster.proposals import Watch, trial_seed
 from study.cluster.repeats import repeat_best
 from study.cluster.search import search
 from study.cluster.uses import UsesError, find_uses
@@ -23,7 +23,7 @@ from study.environment import code_version, environment
 from study.keeping import Home
 from study.learning.jobs import Images, Pretraining, Replay, run_pretraining, run_replay
 from study.learning.pretrain import Plan
-from study.records import Epoch, Fit, Started, Study, Trial, best_trial
+from study.records import Epoch, Fit, Started, Study, Trial, best_trial, stale
 from study.report import write_study_report
 from study.reuse import Earlier, take_encoder
 from study.storage import files

@@ -20,11 +20,11 @@ from methods.space import Value, defaults
 from study.cluster.lanes import LOSSES, LaneError
 from study.cluster.mailbox import Lane
 from study.cluster.messages import Failure, Job, Letter
-from study.cluster.proposals import Proposals, Watch, budget_left, stale
+from study.cluster.proposals import Proposals, Watch, budget_left
 from study.cluster.search import asha
 from study.cluster.trial_actor import TrialOnLane
 from study.learning.pretrain import Place
-from study.records import Epoch, Started, Status, Study, Trial
+from study.records import Epoch, Started, Status, Study, Trial, stale
 from study.storage.folder import StorageError
 from tests import made_up
 
@@ -173,7 +173,7 @@ def test_a_trial_whose_file_was_removed_is_judged_as_it_was() -> None:
         if name != second
     ]
     assert decided(asha(STUDY, kept), second) == "STOP", "beside the later ones it is poor"
-    assert decided(asha(STUDY, kept, missing=[1]), second) == before[second]
+    assert decided(asha(STUDY, kept, again=[1]), second) == before[second]
 
 
 def test_a_trial_whose_actor_died_for_good_is_failed() -> None:

@@ -20,7 +20,7 @@ from study.analysis.importance import distribution
 from study.cluster.lanes import LOSSES, LaneError
 from study.cluster.mailbox import Lane
 from study.cluster.messages import Failure, Job
-from study.records import Epoch, Started, Study, Trial, best_trial
+from study.records import Epoch, Started, Study, Trial, stale
 from study.seeds import derive
 from study.storage.folder import StorageError
 
@@ -84,7 +84,9 @@ class Proposals(Searcher):
         self._finished = list(finished)
         self._optuna = self._history()
         taken = {trial.number for trial in finished}
-        self._unfinished = [each for each in unfinished if each.number not in taken]
+        self._unfinished = [
+            each for each in sorted(unfinished, key=lambda each: each.number) if each.number not in taken
+        ]
         self._next = max([*taken, *(each.number for each in self._unfinished)], default=-1) + 1
         self._missing = missing(finished, unfinished)
         self._proposed = len(finished)
@@ -98,7 +100,7 @@ class Proposals(Searcher):
     def suggest(self, trial_id: str) -> Any:
         """The next trial's settings, None while every lane is at work, or the end of the search."""
         enough = self._study.trials is not None and self._proposed >= self._study.trials
-        enough |= not self._unfinished and stale(self._study, self._finished)
+        enough |= not self._unfinished and not self._missing and stale(self._study, self._finished)
         late = self._deadline is not None and time.monotonic() >= self._deadline
         if (enough and not self._lost and not self._running) or late:
             return Searcher.FINISHED
@@ -120,8 +122,8 @@ class Proposals(Searcher):
         return {"lane": running.lane, "job": job.sealed()}
 
     def _wanted(self) -> tuple[Started, optuna.Trial]:
-        """The next trial: what was under way, what is missing in between, then a new one."""
-        if self._unfinished:
+        """The next trial: what was under way and what is missing in between, by number, then a new one."""
+        if self._unfinished and (not self._missing or self._unfinished[0].number < self._missing[0]):
             return self._again(self._unfinished.pop(0))
         if self._missing:  # proposed as it was, before the later ones were
             number = self._missing.pop(0)
@@ -257,14 +259,6 @@ def missing(finished: Sequence[Trial], unfinished: Sequence[Started]) -> list[in
     """The numbers below the highest that no trial has: somebody removed its file."""
     there = {trial.number for trial in finished} | {started.number for started in unfinished}
     return sorted(set(range(max(there, default=0))) - there)
-
-
-def stale(study: Study, finished: Sequence[Trial]) -> bool:
-    """Whether the study's patience is at its end: so many trials of a higher number than the best have finished."""
-    best = best_trial(finished)
-    if study.patience is None or best is None:
-        return False
-    return sum(trial.number > best.number for trial in finished) >= study.patience
 
 
 def budget_left(study: Study, finished: Sequence[Trial]) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -53,17 +53,27 @@ class Asha(AsyncHyperBandScheduler):
             grace_period=min(study.grace_epochs, study.epochs),
             reduction_factor=REDUCTION,
         )
-        self.before: dict[str, Asha] = {}  # by a trial's name: what decides for it, as it once stood
+        self.before: dict[str, Asha] = {}  # by trial, in the order of numbers: what decides for it, as it once stood
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Whether the trial goes on."""
         decision: str = super().on_trial_result(tune_controller, self._named(result, trial), result)
-        before = self.before.get(result.get("name", ""))
-        return decision if before is None else before.on_trial_result(tune_controller, trial, result)
+        for place, before in enumerate(self._before(result)):
+            judged = before.on_trial_result(tune_controller, trial, result)
+            decision = decision if place else judged
+        return decision
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """The last epoch counts too."""
         super().on_trial_complete(tune_controller, self._named(result, trial), result)
+        for before in self._before(result):
+            before.on_trial_complete(tune_controller, trial, result)
+
+    def _before(self, result: dict[str, Any]) -> Iterator[Asha]:
+        """What decides for this trial, and for those after it, where it has something of its own."""
+        names = list(self.before)
+        if result.get("name") in names:
+            yield from (self.before[name] for name in names[names.index(result["name"]) :])
 
     def _named(self, result: dict[str, Any], trial: Any) -> Any:
         named: Any = SimpleNamespace(trial_id=result.get("name", trial.trial_id))
@@ -73,11 +83,11 @@ class Asha(AsyncHyperBandScheduler):
         return named
 
 
-def asha(study: Study, finished: Sequence[Trial], missing: Sequence[int] = ()) -> Asha:
+def asha(study: Study, finished: Sequence[Trial], again: Sequence[int] = ()) -> Asha:
     """ASHA as it stands after the finished trials: a resumed search prunes as if it had never stopped.
 
-    What a rung decides depends on what was recorded there, not on its order. Trials that are `missing` among the
-    finished are judged beside those of lower numbers.
+    What a rung decides depends on what was recorded there, not on its order. Trials that are run `again`, though later
+    ones have finished, are judged beside those of lower numbers.
     """
     scheduler = Asha(study)
     for trial in finished:
@@ -85,10 +95,16 @@ def asha(study: Study, finished: Sequence[Trial], missing: Sequence[int] = ()) -
             result = {"epoch": epoch.epoch, "objective": epoch.objective}
             told = scheduler.on_trial_result if epoch.epoch < study.epochs else scheduler.on_trial_complete
             told(None, trial, result)
-    for number in missing:
+    for number in sorted(again):
         earlier = [trial for trial in finished if trial.number < number]
         scheduler.before[f"{study.name}-{number:03d}"] = asha(study, earlier)
     return scheduler
+
+
+def _late(study: Study, finished: Sequence[Trial], unfinished: Sequence[Started]) -> list[int]:
+    """Trials under way that are run again though later ones have finished: with several lanes that is no sign of it."""
+    last = max((trial.number for trial in finished), default=-1)
+    return [started.number for started in unfinished if started.number < last and study.lanes == 1]
 
 
 def search(
@@ -119,7 +135,7 @@ def search(
         tune.with_resources(trainable, {f"node:{ray.util.get_node_ip_address()}": 0.001}),
         tune_config=tune.TuneConfig(
             search_alg=proposals,
-            scheduler=asha(study, finished, missing(finished, unfinished)),
+            scheduler=asha(study, finished, [*missing(finished, unfinished), *_late(study, finished, unfinished)]),
             num_samples=-1,  # the searcher says when it is enough
             time_budget_s=left,
             max_concurrent_trials=None,  # the searcher hands out the lanes

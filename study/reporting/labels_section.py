@@ -34,9 +34,15 @@ def labels_used(study: Study, curves: pd.DataFrame) -> Section:
         f"Pretraining saw {study.pool_images:,} images without labels; {study.train_labels:,} of them are the labelled "
         f"images that fraction 1 stands for. The {study.test_images:,} test images were used for the curve alone."
     )
+    told = [first, second]
+    if study.warm_start:
+        told.append(
+            f"Trials 1 to {len(study.warm_start)} tried settings that did best in earlier studies: the labels that "
+            "chose them there are not counted here."
+        )
     found = optimism(curves)
     if not found:
-        return Section("Which labels were used", (first, second))
+        return Section("Which labels were used", tuple(told))
     modes = [mode for mode in MODES if any(each.mode == mode for each in found)]
     places = sorted({(each.fraction, each.labels) for each in found})
     known = {(each.mode, each.fraction, each.labels): points(each.difference) for each in found}
@@ -53,4 +59,4 @@ def labels_used(study: Study, curves: pd.DataFrame) -> Section:
         "flatters, the difference between the two sets of images, and, with folds, that each fold learned from fewer "
         "labels."
     )
-    return Section("Which labels were used", (first, second, third), (Table(("labels", *modes), tuple(rows)),))
+    return Section("Which labels were used", (*told, third), (Table(("labels", *modes), tuple(rows)),))

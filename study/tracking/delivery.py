@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from study.analysis.statistics import Mean, means
-from study.records import Fit, Study, Trial, best_trial
+from study.records import Fit, Study, Trial, best_trial, stale
 from study.storage import files, tables
 from study.storage.folder import Folder
 from study.storage.uses import read_uses
@@ -85,7 +85,7 @@ def _fits(folder: Path, study: Study, trials: Sequence[Trial]) -> list[Fit]:
     """The curve of a study that came to its end with these trials; nothing where it did not, or went on since."""
     written = folder / tables.TRIALS, folder / tables.CURVES
     best = best_trial(trials)
-    if best is None or len(trials) < (study.trials or 0) or not all(path.exists() for path in written):
+    if best is None or not _whole(study, trials) or not all(path.exists() for path in written):
         return []
     fits = [fit for fit in files.read_fits(folder) if fit.trial_id in (None, best.trial_id)]
     told, curve = (tables.read_table(path) for path in written)
@@ -95,8 +95,11 @@ def _fits(folder: Path, study: Study, trials: Sequence[Trial]) -> list[Fit]:
 
 def _cut_short(study: Study, trials: Sequence[Trial]) -> Ending:
     """How a study ended that has no curve: where every trial failed, it failed."""
-    wanted = len(trials) if study.trials is None else study.trials
-    return "FAILED" if trials and best_trial(trials) is None and len(trials) >= wanted else "KILLED"
+    return "FAILED" if trials and best_trial(trials) is None and _whole(study, trials) else "KILLED"
+
+
+def _whole(study: Study, trials: Sequence[Trial]) -> bool:
+    return len(trials) >= (study.trials or 0) or stale(study, trials)
 
 
 def _point(mean: Mean) -> Point:
