@@ -46,10 +46,11 @@ def environment(folder: Path, command: Sequence[str]) -> dict[str, object]:
 
 @functools.cache
 def code_version() -> str:
-    """A hash of all that shapes a pretraining's numbers beside its settings: our code of it, and torch."""
+    """A hash of all that shapes a pretraining's numbers beside its settings: our code of it, torch and its like."""
     root = Path(__file__).parent.parent
     sources = [*root.glob("methods/**/*.py"), *root.glob("study/learning/*.py"), *root.glob("study/data/*.py")]
-    told = blake2b(f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()}".encode(), digest_size=8)
+    libraries = [f"{name} {metadata.version(name)}" for name in ("torch", "torchvision", "scikit-learn", "numpy")]
+    told = blake2b(" ".join([*libraries, torch.backends.cpu.get_cpu_capability()]).encode(), digest_size=8)
     for path in sorted([*sources, root / "study/seeds.py"]):
         told.update(path.read_bytes())
     return told.hexdigest()

@@ -47,7 +47,7 @@ class Trial:
     seed: int
     error: str | None  # one line; None unless failed
     history: tuple[Epoch, ...]
-    taken_from: str | None = None  # the earlier study that ran it, or its first epochs; those took no time here
+    taken_from: str | None = None  # the earlier study that ran it, or its first epochs, and took its time
 
     @property
     def epochs(self) -> int:

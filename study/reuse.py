@@ -22,6 +22,7 @@ from study.storage.promoted import adopt
 _SHAPES = (
     *("method", "encoder", "tap", "image_size", "epochs", "epoch_images", "precision", "workers", "seed"),
     *("data_hash", "pool_limit", "objective_fraction", "validation"),
+    *("classes", "pool_images", "train_labels", "validation_labels"),  # data_hash says nothing of these splits
 )
 
 
@@ -53,7 +54,7 @@ class Earlier:
 
 
 def _shape(study: Study) -> tuple[object, ...]:
-    return (min(study.draws, OBJECTIVE_DRAWS), *(getattr(study, name) for name in _SHAPES))
+    return (min(study.draws, OBJECTIVE_DRAWS), study.gpus_per_worker > 0, *(getattr(study, name) for name in _SHAPES))
 
 
 def take_encoder(study: Path, best: Trial, name: str, destination: Folder, plan: Plan) -> bool:

@@ -40,8 +40,8 @@ def check_test_images(new: Study, studies: Sequence[Path]) -> None:
             continue
         if study.image_size == new.image_size or study.seed != new.seed:  # of another size all pixels differ
             raise ValueError(
-                f"--warm-start {folder.name} tested on other images of {new.dataset} than this study would, and may have "
-                f"chosen by those: give --seed {study.seed} and the same images, or leave it out"
+                f"--warm-start {folder.name} tested on other images of {new.dataset} than this study would, and may "
+                f"have chosen by those: give --seed {study.seed} and the same images, or leave it out"
             )
 
 

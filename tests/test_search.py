@@ -385,6 +385,28 @@ def test_a_search_ends_when_its_patience_does() -> None:
     assert isinstance(book.proposals.suggest("9"), dict), "and it was"
 
 
+def test_a_trial_whose_file_was_removed_is_run_again_whatever_the_patience() -> None:
+    impatient = replace(STUDY, trials=50, patience=3)
+    whole = Book(study=impatient)
+    for number, objective in enumerate([0.2, 0.1, 0.5, 0.4, 0.1, 0.3]):
+        whole.run(str(number), [objective])
+    assert stale(impatient, whole.finished)
+    resumed = Book(finished=[trial for trial in whole.finished if trial.number != 2], study=impatient)
+    assert proposed(resumed.run("again", [0.5]))[0] == 2
+    assert resumed.proposals.suggest("next") == "FINISHED"
+
+
+def test_what_was_under_way_and_what_is_missing_are_run_in_the_order_of_their_numbers() -> None:
+    study = replace(STUDY, trials=9)
+    whole = Book(study=study)
+    for number in range(6):
+        whole.run(str(number), [0.1 * number])
+    whole.proposals.suggest("6")
+    kept = [trial for trial in whole.finished if trial.number != 3]
+    resumed = Book(finished=kept, unfinished=whole.started[6:], study=study)
+    assert [proposed(resumed.run(name, [0.3]))[0] for name in "abc"] == [3, 6, 7]
+
+
 def test_a_search_without_patience_is_over_after_its_trials_alone() -> None:
     book = Book(study=replace(STUDY, trials=20))
     for number in range(20):

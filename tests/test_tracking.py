@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from study.tracking.courier import Answers, Courier
 from study.tracking.uri import check_uri, public_uri
 from tests.stores import PARAMS, STUDY, client, epoch, run_trial, runs, statuses, tracked, trial, wait_until
 
@@ -173,6 +174,39 @@ def test_a_store_that_can_be_read_and_not_written_is_given_up(uri: str, monkeypa
         tracker.close(patience=1.0)
     assert 1.0 < time.perf_counter() - begun < 5.0
     assert tracker.problem is not None and "disk is full" in tracker.problem
+
+
+class _Slow:
+    """A destination whose first attempt fails near its end, and whose second, with less to do, takes its time."""
+
+    uri = "sqlite:///nowhere"
+    refusal: str | None = None
+
+    def __init__(self) -> None:
+        self.answers, self.left = Answers(), 0
+
+    def add(self, note: int) -> None:
+        self.left += note
+
+    def write(self) -> None:
+        if self.left > 1:
+            for _ in range(self.left):
+                self.answers.one()
+            self.left = 1
+            raise OSError("a connection broke")
+        for _ in range(6):
+            time.sleep(0.5)
+            self.answers.one()
+        self.left = 0
+
+
+def test_a_store_that_works_again_is_waited_for_though_less_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.tracking.courier.RETRY", 0.1)
+    slow = _Slow()
+    courier = Courier[int]("slow", slow)
+    courier.tell(50)
+    courier.close(patience=1.5)
+    assert slow.left == 0 and courier.problem is None
 
 
 def test_a_store_that_comes_back_is_told_everything(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,8 +36,7 @@ def _meet_in_a_file(worker_group: Any, backend_config: Any) -> None:
 
     Ray's way is torch's TCPStore, which listens on all interfaces and asks nobody for a password.
     """
-    # Ray's own folder, where it is ours alone, is removed with Ray.
-    folder = worker_group.execute_single(0, tempfile.mkdtemp, prefix="group-", dir=os.environ.get("RAY_TMPDIR"))
+    folder = worker_group.execute_single(0, _folder)
     worker_group.execute(_set_torch_distributed_env_vars)
     ray.get(
         [
@@ -55,9 +54,14 @@ def _meet_in_a_file(worker_group: Any, backend_config: Any) -> None:
     )
 
 
+def _folder() -> str:
+    # Ray's own folder, where it is ours alone, is removed with Ray.
+    return tempfile.mkdtemp(prefix="group-", dir=os.environ.get("RAY_TMPDIR"))
+
+
 @dataclass
-class Gloo(TorchConfig):
-    """Ray Train's gloo, on the network that Ray itself uses.
+class Group(TorchConfig):
+    """Ray Train's process group, on the network that Ray itself uses.
 
     Left alone, gloo takes the address that the machine's own name leads to. With Debian's /etc/hosts, and in many
     images, that is a loopback address, where no other machine listens.

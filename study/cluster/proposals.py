@@ -265,7 +265,9 @@ def budget_left(study: Study, finished: Sequence[Trial]) -> float | None:
     """Seconds of the study's time budget that its finished trials have left; None where it has none."""
     if study.budget_seconds is None:
         return None
-    return max(0.0, study.budget_seconds - sum(trial.seconds for trial in finished) / study.lanes)
+    return max(
+        0.0, study.budget_seconds - sum(trial.seconds for trial in finished if not trial.taken_from) / study.lanes
+    )
 
 
 def trial_seed(study: Study, number: int) -> int:

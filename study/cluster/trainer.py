@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ray.train.backend import BackendConfig
-from ray.train.torch import TorchConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-from study.cluster.group import Gloo
+from study.cluster.group import Group
 from study.cluster.layout import Layout
 
 # Each is an actor a lane, of two seconds of a processor: one hands out Ray Data sets, of which there are none; the
@@ -29,6 +28,6 @@ def backend(layout: Layout) -> BackendConfig:
 
     A worker alone has no group to form, and its controller then starts without torch, two seconds sooner.
     """
-    if layout.gpus_per_worker:
-        return TorchConfig(backend="nccl")
-    return Gloo() if layout.workers > 1 else BackendConfig()
+    if layout.workers == 1:
+        return BackendConfig()
+    return Group(backend="nccl" if layout.gpus_per_worker else "gloo")

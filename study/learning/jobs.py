@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -105,10 +105,21 @@ class Replay:
 
 
 def run_replay(job: Replay, place: Place) -> Iterator[Epoch]:
-    """Yield the epochs of before, which take no time, and pretrain for those that are missing."""
-    yield from (replace(epoch, seconds=0.0) for epoch in job.epochs)
+    """Yield the epochs of before as they were, at once, and pretrain for those that are missing.
+
+    Raises RuntimeError where the pretraining does not come to the same: what follows would be of another encoder.
+    """
+    yield from job.epochs
     if len(job.epochs) < job.then.plan.epochs:
-        yield from islice(run_pretraining(job.then, place), len(job.epochs), None)
+        for number, epoch in enumerate(run_pretraining(job.then, place)):
+            if number >= len(job.epochs):
+                yield epoch
+            elif place.rank == 0 and (epoch.loss, epoch.objective) != _found(job.epochs[number]):
+                raise RuntimeError(f"epoch {epoch.epoch} of the earlier study came out otherwise: --anew runs it again")
+
+
+def _found(epoch: Epoch) -> tuple[float, float]:
+    return epoch.loss, epoch.objective
 
 
 def _inspect(method: Method, dataset: Dataset, places: NDArray[np.int64], device: torch.device) -> Inspection:

@@ -84,15 +84,15 @@ def cost(study: Study, trials: Sequence[Trial], fits: Sequence[Fit]) -> Section:
         ("classifiers of the curve", f"{len(classifiers):,} in {duration(sum(fit.seconds for fit in classifiers))}"),
     ]
     if epochs:
-        starts = [datetime.fromisoformat(trial.started_at).timestamp() for trial in trials]
-        passed = max(start + trial.seconds for start, trial in zip(starts, trials, strict=True)) - min(starts)
+        speed = f"{np.median([epoch.images_per_second for epoch in epochs]):,.0f} (median of epochs)"
+        rows.append(("images/s of a lane in training", speed))
+    if own := [trial for trial in trials if not trial.taken_from]:  # the others' time passed in an earlier study
+        starts = [datetime.fromisoformat(trial.started_at).timestamp() for trial in own]
+        passed = max(start + trial.seconds for start, trial in zip(starts, own, strict=True)) - min(starts)
+        seen = sum(trial.images_seen for trial in own)
         rows += [
             ("from first start to last end", duration(passed)),
-            (
-                "images/s of a lane in training",
-                f"{np.median([e.images_per_second for e in epochs]):,.0f} (median of epochs)",
-            ),
-            ("images/s of the search, all told", f"{images / max(passed, 1e-9):,.0f}"),
+            ("images/s of the search, all told", f"{seen / max(passed, 1e-9):,.0f}"),
         ]
     return Section("What it cost", (), (Table(("quantity", "value"), tuple(rows)),))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -27,28 +27,33 @@ def promote(source: Folder, destination: Folder, history: Sequence[Epoch]) -> No
     Killed at any point and called again, it ends the same. In between, `owner` tells whose encoder is there, and
     `read_figures` shows no other's figures. Raises ValueError where the encoder is damaged or missing.
     """
-    _place(read_encoder(source, history), source / FIGURES, destination, len(history))
+    _place(destination, read_encoder(source, history), _figures(source, len(history)))
 
 
 def adopt(source: Folder, destination: Folder, plan: DataclassInstance, epochs: int) -> bool:
     """Make what was promoted to `source`, from a pretraining by this very plan, that of `destination` too.
 
-    False where `source` holds none, another's or a damaged one. Figures of later than so many epochs are left.
+    False where `source` holds none, another's, or one that cannot be read. Figures of later than so many epochs stay.
     """
     try:
-        encoder = source.read(ENCODER)
+        encoder, shown = source.read(ENCODER), _figures(source, epochs)
         check_plan(unpack(encoder)[1], plan)
-    except (FileNotFoundError, DamagedError):
+    except (OSError, ValueError):  # whatever is wrong with another's study, ours goes on without
         return False
-    _place(encoder, source / FIGURES, destination, epochs)
+    _place(destination, encoder, shown)
     return True
 
 
-def _place(encoder: bytes, new: Folder, destination: Folder, epochs: int) -> None:
+def _figures(folder: Folder, epochs: int) -> dict[str, bytes]:
+    """By name, those of the first so many epochs."""
+    kept = folder / FIGURES
+    return {name: kept.read(name) for epoch, name in figures.epochs(kept).items() if epoch <= epochs}
+
+
+def _place(destination: Folder, encoder: bytes, shown: Mapping[str, bytes]) -> None:
     old = destination / FIGURES
-    shown = [name for epoch, name in figures.epochs(new).items() if epoch <= epochs]
-    for name in shown:
-        old.write(name, new.read(name))
+    for name, content in shown.items():
+        old.write(name, content)
     destination.write(ENCODER, encoder)  # last, for it says whose all this is
     for name in figures.epochs(old).values():
         if name not in shown:

@@ -52,6 +52,10 @@ class Destination(Protocol[N_contra]):
     refusal: str | None  # the last thing that it refused for good
     answers: Answers
 
+    @property
+    def left(self) -> int:
+        """How many runs or trials are still to be written."""
+
     def add(self, note: N_contra) -> None:
         """Take a note for the next `write`. Cannot fail."""
 
@@ -69,7 +73,7 @@ class Courier(Generic[N]):
         self._ended = False  # the thread has taken None, the last of the notes
         self._closing, self._given_up = threading.Event(), threading.Event()
         self._closed_at = 0.0  # on the monotonic clock
-        self._begun = 0  # answers before this attempt
+        self._begun, self._left = 0, 0  # answers before this attempt, and what was left then
         self._furthest, self._further_at = 0, 0.0  # most answers of an attempt that failed, and when it gave them
         # Idle until the first note, for importing MLflow would slow the start of everything else by seconds.
         # A daemon, so that a store that hangs cannot keep the process alive.
@@ -128,6 +132,9 @@ class Courier(Generic[N]):
             self._take(self._notes.get())
         uri, answers = self._destination.uri, self._destination.answers
         self._begun = answers.count
+        if self._destination.left < self._left:  # less to do needs fewer answers
+            self._furthest = 0
+        self._left = self._destination.left
         try:
             self._destination.write()
         except Exception as error:  # whatever a store raises, the study goes on

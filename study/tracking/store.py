@@ -65,6 +65,11 @@ class Store:
         if note.trial not in self._recorded:
             self._notes.setdefault(note.trial, []).append(note)
 
+    @property
+    def left(self) -> int:
+        """How many runs are still to be written."""
+        return len(self._notes)
+
     def write(self) -> None:
         """Write all notes. Raises where the store fails; it then keeps the notes."""
         if not self._sure:

@@ -75,6 +75,11 @@ class TrialStorage:
             return
         self._changed.add(note.number)
 
+    @property
+    def left(self) -> int:
+        """How many trials are still to be written."""
+        return len(self._changed)
+
     def write(self) -> None:
         """Write what changed. Raises where the storage fails; all of it is written again then."""
         had = self._open() if self._had is None else self._had
