@@ -163,18 +163,22 @@ def test_studies_that_no_store_heard_of_are_delivered_from_their_files_and_nothi
             assert copied[trial.number].intermediate_values == {e.epoch: e.objective for e in trial.history}
 
 
-def test_a_study_that_its_patience_ended_has_come_to_its_end(tmp_path: Path) -> None:
+def test_a_study_that_its_patience_ended_has_come_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.tracking.delivery.PATIENCE", 60.0)
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    write_finished(tmp_path, "finished", "patient")
-    study, environment = files.read_study(tmp_path / "finished")
+    for name, patience in (("impatient", 1), ("patient", 2)):
+        folder = write_finished(tmp_path, name, "patience")
+        trials = files.read_trials(folder)
+        later_one = dataclasses.replace(trials[0], number=TRIALS, trial_id="later", objective=0.0)
+        assert best_trial([*trials, later_one]) == trials[-1]
+        study, environment = files.read_study(folder)
+        study = dataclasses.replace(study, trials=100, patience=patience)
+        files.write_study(folder, study, environment)
+        files.write_trial(folder, later_one)
+        write_tables(folder, study, [*trials, later_one], files.read_fits(folder))
     assert run_report("--results", str(tmp_path), "--tracking-uri", uri)[0] == 0
-    assert ("finished", "FINISHED") in [(name, status) for name, status in statuses(uri, "patient")]
-    for patience, ending in ((TRIALS, "KILLED"), (1, "FINISHED")):
-        name = f"patience-{patience}"
-        folder = write_finished(tmp_path, name, "patient")
-        files.write_study(folder, dataclasses.replace(study, name=name, trials=100, patience=patience), environment)
-        assert run_report("--results", str(tmp_path), "--tracking-uri", uri)[0] == 0
-        assert ending in [status for found_name, status in statuses(uri, "patient") if found_name == name]
+    ended = dict(statuses(uri, "patience"))
+    assert (ended["impatient"], ended["patient"]) == ("FINISHED", "KILLED")
 
 
 def test_a_study_recorded_in_part_is_completed(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from study.storage.files import read_trials
+
 COMMAND = ("-m", "study.run", "--method", "rotnet", "--trials", "50")
 PHASES = (  # as a study prints them, whatever its name is
     "preparing images",
@@ -76,11 +78,11 @@ def _run(command: list[str]) -> dict[str, float]:
 
 def _rows(phases: dict[str, float], study: Path, lanes: int) -> list[tuple[str, float]]:
     """The phases, with the search and the curve split into what their lanes did."""
-    history = pd.read_parquet(study / "history.parquet")
+    epochs = [epoch for trial in read_trials(study) for epoch in trial.history]
     curves = pd.read_parquet(study / "curves.parquet")
     fits = curves[curves["split"] == "test"].groupby("mode")["seconds"].sum() / lanes
-    steps = (history["images_seen"] / history["images_per_second"]).sum() / lanes
-    judging = history["seconds"].sum() / lanes - steps
+    steps = sum(epoch.images_seen / epoch.images_per_second for epoch in epochs) / lanes
+    judging = sum(epoch.seconds for epoch in epochs) / lanes - steps
     rows: list[tuple[str, float]] = []
     for name, seconds in phases.items():
         if name == "search":
