@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -16,8 +17,13 @@ from torch import distributed as dist
 from study.cluster.lanes import Lanes
 from study.cluster.layout import Layout
 from study.cluster.messages import Failure, Job
+from study.cluster.proposals import Watch
+from study.cluster.search import search
 from study.learning.pretrain import DivergedError, Place
+from study.records import Trial
 from study.storage.folder import StorageError
+from tests import made_up
+from tests.benchmarks import scale
 
 
 def counting(last: int, place: Place) -> Iterator[int]:
@@ -69,6 +75,14 @@ def pair(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[La
     with Lanes(Layout(1, 2, 1.0, 0.0), tmp_path_factory.mktemp("scratch")) as running:
         running.wait_until_ready()
         yield running
+
+
+def test_a_search_of_short_trials_starts_one_actor_a_lane(lanes: Lanes, tmp_path: Path) -> None:
+    study = replace(made_up.study(), method="rotnet", trials=16, budget_seconds=None, epochs=scale.EPOCHS)
+    before, ended = set(ray._private.state.actors()), list[Trial]()
+    search(study, scale.make_job, lanes, [], [], Watch(lambda _: None, lambda *_: None, ended.append), tmp_path)
+    assert sorted(trial.number for trial in ended) == list(range(16))
+    assert len(set(ray._private.state.actors()) - before) == 2, "more are processes that nobody needs"
 
 
 def test_jobs_are_spread_over_the_lanes_and_none_is_lost(lanes: Lanes) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 import optuna
 import ray
 from ray import tune
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.schedulers import AsyncHyperBandScheduler
+from ray.tune.utils.object_cache import _ObjectCache
 
 from study.analysis.rungs import REDUCTION
 from study.cluster.lanes import Lanes
@@ -39,6 +42,51 @@ class _Trouble(tune.Stopper):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # for Ray Tune pickles it
+
+
+class _Kept(_ObjectCache):
+    """Actors that wait for a trial: all are kept until the search ends."""
+
+    def cache_object(self, key: Any, obj: Any) -> bool:
+        """Keep it."""
+        self._cached_objects[key].append(obj)
+        self._num_cached_objects += 1
+        return True
+
+    def flush_cached_objects(self, force_all: bool = False) -> Generator[Any, None, None]:
+        """Give up all of them, or none."""
+        if force_all:
+            yield from super().flush_cached_objects(force_all=True)
+
+
+class _Controller(TuneController):
+    """Ray Tune's loop, with an actor a lane that comes up once.
+
+    Ray's own keeps one actor that waits, gives it to a trial whose own is being started, and ends that one. Where
+    trials are short a process a trial is then started for nothing, and the lanes wait for each other.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._actor_cache = _Kept()
+
+    def _maybe_reuse_cached_actor(self, trial: Any) -> bool:
+        if trial in self._trial_to_actor and trial not in self._resetting_trials:
+            return False
+        reused: bool = super()._maybe_reuse_cached_actor(trial)
+        return reused
+
+
+@contextmanager
+def _patient_tune() -> Iterator[None]:
+    """Ray Tune with that loop: it has no way to be given one."""
+    module = vars(tune.tune)
+    real = module["TuneController"]
+    module["TuneController"] = _Controller
+    try:
+        yield
+    finally:
+        module["TuneController"] = real
 
 
 class Asha(AsyncHyperBandScheduler):
@@ -124,6 +172,7 @@ def search(
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a failed trial has no objective
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new output prints tables at any verbosity
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "1000"  # the searcher knows how many lanes are free
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is the command's to handle
     left = budget_left(study, finished)
     if left == 0:
@@ -150,5 +199,6 @@ def search(
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the workers keep their own
         ),
     )
-    tuner.fit()
+    with _patient_tune():
+        tuner.fit()
     proposals.close()
