@@ -138,10 +138,7 @@ def test_a_study_survives_the_loss_of_a_host_and_uses_one_that_joins(
     assert {trial.status for trial in trials} <= {"completed", "pruned"}
     found = next(trial for trial in trials if trial.number == lost)
     images = Images(photo_digits.folder, study.seed, study.pool_limit)
-    plan = Plan(
-        *(study.method, study.encoder, found.params, study.epochs, study.epoch_images, trial_seed(study, lost)),
-        study.tap,
-    )
+    plan = Plan.of(study, found.params, trial_seed(study, lost))
     alone = Pretraining(images, plan, study.objective_budget, study.draws, Folder.of(tmp_path / "alone"))
     undisturbed = [(epoch.loss, epoch.objective) for epoch in run_pretraining(alone, Place())]
     assert [(epoch.loss, epoch.objective) for epoch in found.history] == undisturbed, "as if nothing had happened"
