@@ -74,10 +74,8 @@ class DeepCluster(Method):
         return SGD(groups, lr=self.config.lr, momentum=MOMENTUM, weight_decay=DECAY)
 
     @torch.no_grad()
-    def begin_epoch(self, epoch: int, embed: Embed, new_pass: bool = True) -> None:
-        """Before each pass over the pool: cluster its features, and start the head anew."""
-        if not new_pass:
-            return
+    def begin_pass(self, epoch: int, embed: Embed) -> None:
+        """Cluster the pool's features, and start the head anew."""
         generator = Generator().manual_seed(int(self.seed) + epoch)
         before = self.clusters
         self.clusters = cluster(embed(), self.config.clusters, DIMENSIONS, generator)

@@ -71,11 +71,14 @@ class Method(nn.Module):
         """Share of every learning rate at `progress` in [0, 1] of the training: half a cosine, down to nothing."""
         return 0.5 * (1 + math.cos(math.pi * progress))
 
-    def begin_epoch(self, epoch: int, embed: Embed, new_pass: bool = True) -> None:
-        """Called before each epoch, counted from 0, on every worker. Nothing by default.
+    def begin_pass(self, epoch: int, embed: Embed) -> None:
+        """Called before the first epoch, and before each that follows another pass over the pool, on every worker.
 
-        `new_pass`: as many images as the pool has were seen since it was last true; so at the first epoch.
+        A pass is as many images as the pool has, so one or more epochs. Nothing by default.
         """
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Called before each epoch, counted from 0, on every worker. Nothing by default."""
 
     @property
     def grace_epochs(self) -> int:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from methods import colour, method
 from methods.encoders import Encoder
 from methods.inspection import SHOWN, Grid, Inspection, effective_rank
-from methods.method import Batch, Embed, Method
+from methods.method import Batch, Method
 from methods.precision import MixedPrecision
 from methods.space import among, between
 from methods.views import augment
@@ -63,7 +63,7 @@ class Recolor(Method):
         self.register_buffer("effective_rank", torch.ones(()))
         self.resting = False
 
-    def begin_epoch(self, epoch: int, embed: Embed, new_pass: bool = True) -> None:
+    def begin_epoch(self, epoch: int) -> None:
         """The colorizer comes first."""
         self.resting = epoch < self.config.colorizer_epochs
 

@@ -24,7 +24,7 @@ from methods.decoder import Enlarge, refuse_skips, squared_error
 from methods.encoders import Encoder
 from methods.encoders.encoder import centred
 from methods.inspection import SHOWN, Inspection, reconstructions
-from methods.method import Batch, Embed, Method
+from methods.method import Batch, Method
 from methods.space import among, between
 from methods.views import augment
 
@@ -55,7 +55,7 @@ class StackedAutoencoder(Method):
             below = shape
         self.stage: int | None = None  # the one that trains; None is all. Only the epoch decides
 
-    def begin_epoch(self, epoch: int, embed: Embed, new_pass: bool = True) -> None:
+    def begin_epoch(self, epoch: int) -> None:
         """Give the epoch to its stage."""
         turn = epoch // self.config.stage_epochs if self.config.stage_epochs else len(self.decoders)
         self.stage = turn if turn < len(self.decoders) else None

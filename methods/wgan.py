@@ -32,7 +32,7 @@ from methods import method
 from methods.encoders import Encoder
 from methods.generator import Generator, frozen
 from methods.inspection import SHOWN, Inspection, samples
-from methods.method import Batch, Embed, Method
+from methods.method import Batch, Method
 from methods.space import among, between
 from methods.views import augment
 
@@ -66,7 +66,7 @@ class WGAN(Method):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self._step = 0  # `steps`, known without asking the device
 
-    def begin_epoch(self, epoch: int, embed: Embed, new_pass: bool = True) -> None:
+    def begin_epoch(self, epoch: int) -> None:
         """Take up the count where a checkpoint left it."""
         self._step = int(self.steps)
 

@@ -34,10 +34,6 @@ def build(kind: type[M], encoder: str = "convnet", channels: int = 3, size: int 
     return kind(kind.Config(), ENCODERS[encoder](channels, size, 0.0), 10)
 
 
-def no_features() -> Tensor:
-    raise AssertionError("an autoencoder asks for no features")
-
-
 @pytest.mark.parametrize("kind", AUTOENCODERS)
 @pytest.mark.parametrize(
     ("encoder", "channels", "size"), [("convnet", 1, 24), ("alexnet", 3, 96), ("nin", 1, 25), ("resnet18", 3, 16)]
@@ -223,7 +219,7 @@ def test_stages_train_one_after_another_and_then_together() -> None:
     method.config = replace(method.config, stage_epochs=2)
     course = []
     for epoch in range(10):
-        method.begin_epoch(epoch, no_features)
+        method.begin_epoch(epoch)
         course.append(next(iter(method(make_batch()))))
     assert course == ["conv1"] * 2 + ["conv2"] * 2 + ["conv3"] * 2 + ["conv4"] * 2 + ["reconstruction"] * 2
 
@@ -232,7 +228,7 @@ def test_a_stages_epoch_moves_that_stage_and_its_decoder_alone() -> None:
     method, batch = build(StackedAutoencoder), make_batch()
     optimizer = method.optimizer()
     for epoch, stage in enumerate(("conv1", "conv2", "conv3", "conv4")):
-        method.begin_epoch(epoch, no_features)
+        method.begin_epoch(epoch)
         method.train()
         before = {name: value.clone() for name, value in method.state_dict().items()}
         for _ in range(2):
@@ -243,7 +239,7 @@ def test_a_stages_epoch_moves_that_stage_and_its_decoder_alone() -> None:
         moved = {name for name, value in method.state_dict().items() if not torch.equal(value, before[name])}
         own = {name for name in before if name.startswith((f"encoder.stages.{stage}.", f"decoders.{epoch}."))}
         assert moved == own
-    method.begin_epoch(4, no_features)
+    method.begin_epoch(4)
     method.train()
     assert all(module.training for module in method.modules())
 
@@ -251,7 +247,7 @@ def test_a_stages_epoch_moves_that_stage_and_its_decoder_alone() -> None:
 def test_a_stage_restores_the_map_of_the_stage_below() -> None:
     method, batch = build(StackedAutoencoder), make_batch()
     method.config = replace(method.config, noise=0.0)
-    method.begin_epoch(2, no_features)
+    method.begin_epoch(2)
     method.train()
     below = method.encoder.stages["conv2"](method.encoder.stages["conv1"]((batch.images - 0.5) * 4)).detach()
     restored = method.decoders[2](method.encoder.stages["conv3"](below)).relu()
@@ -261,7 +257,7 @@ def test_a_stage_restores_the_map_of_the_stage_below() -> None:
 def test_no_stage_trains_alone_where_stage_epochs_is_0() -> None:
     method = build(StackedAutoencoder)
     method.config = replace(method.config, stage_epochs=0)
-    method.begin_epoch(0, no_features)
+    method.begin_epoch(0)
     assert list(method(make_batch())) == ["reconstruction"]
     with pytest.raises(ValueError, match="stage_epochs"):
         StackedAutoencoder(StackedAutoencoder.Config(stage_epochs=-1), ENCODERS["convnet"](3, 24, 0.0), 10)

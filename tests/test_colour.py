@@ -189,7 +189,7 @@ def test_the_encoder_rests_while_the_colorizer_starts() -> None:
     method = build(Recolor)
     assert isinstance(method, Recolor)
     for epoch, rests in ((0, True), (1, False)):
-        method.begin_epoch(epoch, lambda: torch.empty(0))
+        method.begin_epoch(epoch)
         method.zero_grad()
         torch.autograd.backward(torch.stack(list(method(batch()).values())).sum())
         gradients = [weight.grad for weight in method.encoder.parameters()]

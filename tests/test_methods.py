@@ -77,7 +77,8 @@ def test_the_loss_falls_on_64_images(name: str, photo_digits: Dataset) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_state_round_trips(name: str, photo_digits: Dataset) -> None:
     method, batch = build_method(name), make_batch(photo_digits)
-    method.begin_epoch(0, lambda: torch.randn(128, 64))
+    method.begin_pass(0, lambda: torch.randn(128, 64))
+    method.begin_epoch(0)
     method(batch)  # BatchNorm statistics move
     copy = build_method(name)
     copy.load_state_dict(method.state_dict())
@@ -136,7 +137,8 @@ def first_clusters(dataset: Dataset, place: Place) -> Tensor:
     method = build(plan, dataset)
     pool = Pool(dataset, dataset.train[:100], place.device, labelled_only=False)
     torch.manual_seed(place.rank)  # the training loop seeds each worker differently
-    method.begin_epoch(0, lambda: embed(method, pool, place))
+    method.begin_pass(0, lambda: embed(method, pool, place))
+    method.begin_epoch(0)
     assert isinstance(method, DeepCluster)
     return method.clusters
 

@@ -24,7 +24,8 @@ PLAN = Plan("rotnet", "convnet", {"dropout": 0.0, "augmentation": 0.0}, 2, 64, 0
 def built(name: str, dataset: Dataset, *, bfloat16: bool) -> Method:
     plan = replace(PLAN, method=name, precision="bfloat16" if bfloat16 else "float32")
     method = build(plan, dataset)
-    method.begin_epoch(5, lambda: torch.rand(64, 2304, generator=torch.Generator().manual_seed(0)))
+    method.begin_pass(5, lambda: torch.rand(64, 2304, generator=torch.Generator().manual_seed(0)))
+    method.begin_epoch(5)
     return method.train()
 
 

@@ -213,7 +213,9 @@ def _train_epoch(
     whole = size * place.world
     steps = max(1, round(plan.epoch_images / whole))
     passes, before = (epochs * steps * whole // len(pool) for epochs in (number, number - 1))
-    method.begin_epoch(number, lambda: embed(method, pool, place), new_pass=passes > before)  # before the first: -1
+    if passes > before:  # which is negative before the first epoch
+        method.begin_pass(number, lambda: embed(method, pool, place))
+    method.begin_epoch(number)
     method.train()
     rng = np.random.default_rng(derive(plan.seed, "order", number))
     passes = math.ceil(steps * whole / len(pool))  # several where few images are labelled and no other may be seen

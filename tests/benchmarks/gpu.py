@@ -81,7 +81,8 @@ def _operations(plan: Plan, dataset: Dataset, device: torch.device) -> float:
     method = build(plan, dataset).to(device)
     pool = Pool(dataset, dataset.train, device, method.reads_labels)
     size: int = method.config.batch_size
-    method.begin_epoch(0, lambda: torch.rand(len(pool), 64))
+    method.begin_pass(0, lambda: torch.rand(len(pool), 64))
+    method.begin_epoch(0)
     optimizer = method.optimizer()
     counter = FlopCounterMode(display=False)
     with counter:

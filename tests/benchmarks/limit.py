@@ -95,7 +95,8 @@ def compare(plan: Plan, dataset: Dataset, device: torch.device, images: int) -> 
     epochs = pretrain(plan, dataset, dataset.train, lambda _: Judgement(0.0), Place(device=device))
     optimizer, batch = method.optimizer(), pool.batch(np.arange(size))
     places = torch.rand(len(dataset.pool), 64, generator=torch.Generator().manual_seed(0))
-    method.begin_epoch(0, lambda: places)
+    method.begin_pass(0, lambda: places)
+    method.begin_epoch(0)
     method.train()
     training, bare = [], []
     for _ in range(TURNS + 1):
