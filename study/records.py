@@ -150,6 +150,10 @@ class Study:
     warm_start: tuple[dict[str, Value], ...] = ()  # --warm-start: settings that trials 1, 2, ... try
     patience: int | None = None  # --patience: trials without a better one that end the search
 
+    def trial_id(self, number: int) -> str:
+        """What a trial is called wherever trials of several studies meet."""
+        return f"{self.name}-{number:03d}"
+
     @property
     def budgets(self) -> tuple[Budget, ...]:
         """The label budgets of the curve."""

@@ -123,7 +123,7 @@ def _search(
     def started(trial: Started) -> None:
         files.write_started(home.folder, trial)
         home.publish()
-        stores.start_trial(trial.number, f"{study.name}-{trial.number:03d}", trial.params)
+        stores.start_trial(trial.number, study.trial_id(trial.number), trial.params)
 
     def epoch(lane: int, number: int, epoch: Epoch) -> None:
         stores.log_epoch(number, epoch)
@@ -171,7 +171,7 @@ def _pretraining(
     """A trial, as a lane runs it, or as it was run by an earlier study; its checkpoints lie in `kept`/NNN."""
     plan = Plan.of(study, params, trial_seed(study, number))
     job = Pretraining(images, plan, study.objective_budget, study.draws, kept / f"{number:03d}", study.validation)
-    name = f"{study.name}-{number:03d}"
+    name = study.trial_id(number)
     if (found := earlier.find(number, params)) is not None:
         origin, trial = found
         return Job(name, run_replay, Replay(trial.history, job), origin)

@@ -30,7 +30,7 @@ ROOMS = (
 # Third-party packages that only some modules of `study` may import, and `methods` never.
 KEPT_TO = {
     "ray": {f"cluster.{name}" for name in ("runtime", "messages", "mailbox", "trial_actor", "worker", "lanes")}
-    | {"cluster.alone", "cluster.proposals", "cluster.search", "cluster.images", "cluster.group", "cluster.trainer"},
+    | {f"cluster.{name}" for name in ("alone", "proposals", "search", "images", "group", "trainer", "tuner")},
     "optuna": {"cluster.search", "cluster.proposals", "analysis.importance", "tracking.trial_storage"},
     "sqlalchemy": {"tracking.uri", "tracking.databases", "tracking.trial_storage"},
     "mlflow": {"tracking.store"},

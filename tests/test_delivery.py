@@ -247,7 +247,7 @@ def broken_server() -> Iterator[int]:
         def do_GET(self) -> None:
             self.send_error(500, f"what went wrong at {self.headers.get('Authorization')}")
 
-        do_POST = do_GET  # noqa: N815
+        do_POST = do_GET  # noqa: N815, for so the server looks it up
 
         def log_message(self, *_: object) -> None:
             pass

@@ -203,7 +203,7 @@ class Proposals(Searcher):
         history = running.history
         trial = Trial(
             number=running.started.number,
-            trial_id=f"{self._study.name}-{running.started.number:03d}",
+            trial_id=self._study.trial_id(running.started.number),
             status="failed" if reason else "completed" if len(history) == self._study.epochs else "pruned",
             params=running.started.params,
             objective=max((epoch.objective for epoch in history), default=None),

@@ -46,7 +46,7 @@ def repeat_best(
             running = kept / (f"{REPEAT}{number}-running" if number else f"{best.number:03d}")
             budget = study.objective_budget
             argument = Pretraining(images, plan, budget, study.draws, running, study.validation, best.epochs)
-            jobs.append(Job(f"{study.name}-{best.number:03d}-{REPEAT}{number}", run_pretraining, argument))
+            jobs.append(Job(f"{study.trial_id(best.number)}-{REPEAT}{number}", run_pretraining, argument))
             numbers[jobs[-1].name] = number
     histories: dict[int, list[Epoch]] = defaultdict(list)
     for job, answer in lanes.run(jobs):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,14 +11,13 @@ from typing import Any
 import optuna
 import ray
 from ray import tune
-from ray.tune.execution.tune_controller import TuneController
 from ray.tune.schedulers import AsyncHyperBandScheduler
-from ray.tune.utils.object_cache import _ObjectCache
 
 from study.analysis.rungs import REDUCTION
 from study.cluster.lanes import Lanes
 from study.cluster.proposals import MakeJob, Proposals, Watch, budget_left, missing
 from study.cluster.trial_actor import TrialOnLane
+from study.cluster.tuner import one_actor_a_lane
 from study.records import Started, Study, Trial
 
 
@@ -42,51 +40,6 @@ class _Trouble(tune.Stopper):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # for Ray Tune pickles it
-
-
-class _Kept(_ObjectCache):
-    """Actors that wait for a trial: all are kept until the search ends."""
-
-    def cache_object(self, key: Any, obj: Any) -> bool:
-        """Keep it."""
-        self._cached_objects[key].append(obj)
-        self._num_cached_objects += 1
-        return True
-
-    def flush_cached_objects(self, force_all: bool = False) -> Generator[Any, None, None]:
-        """Give up all of them, or none."""
-        if force_all:
-            yield from super().flush_cached_objects(force_all=True)
-
-
-class _Controller(TuneController):
-    """Ray Tune's loop, with an actor a lane that comes up once.
-
-    Ray's own keeps one actor that waits, gives it to a trial whose own is being started, and ends that one. Where
-    trials are short a process a trial is then started for nothing, and the lanes wait for each other.
-    """
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._actor_cache = _Kept()
-
-    def _maybe_reuse_cached_actor(self, trial: Any) -> bool:
-        if trial in self._trial_to_actor and trial not in self._resetting_trials:
-            return False
-        reused: bool = super()._maybe_reuse_cached_actor(trial)
-        return reused
-
-
-@contextmanager
-def _patient_tune() -> Iterator[None]:
-    """Ray Tune with that loop: it has no way to be given one."""
-    module = vars(tune.tune)
-    real = module["TuneController"]
-    module["TuneController"] = _Controller
-    try:
-        yield
-    finally:
-        module["TuneController"] = real
 
 
 class Asha(AsyncHyperBandScheduler):
@@ -145,7 +98,7 @@ def asha(study: Study, finished: Sequence[Trial], again: Sequence[int] = ()) -> 
             told(None, trial, result)
     for number in sorted(again):
         earlier = [trial for trial in finished if trial.number < number]
-        scheduler.before[f"{study.name}-{number:03d}"] = asha(study, earlier)
+        scheduler.before[study.trial_id(number)] = asha(study, earlier)
     return scheduler
 
 
@@ -199,6 +152,6 @@ def search(
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the workers keep their own
         ),
     )
-    with _patient_tune():
+    with one_actor_a_lane():
         tuner.fit()
     proposals.close()

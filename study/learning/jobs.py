@@ -111,15 +111,11 @@ def run_replay(job: Replay, place: Place) -> Iterator[Epoch]:
     """
     yield from job.epochs
     if len(job.epochs) < job.then.plan.epochs:
-        for number, epoch in enumerate(run_pretraining(job.then, place)):
-            if number >= len(job.epochs):
-                yield epoch
-            elif place.rank == 0 and (epoch.loss, epoch.objective) != _found(job.epochs[number]):
+        again = run_pretraining(job.then, place)
+        for before, epoch in zip(job.epochs, again, strict=False):
+            if place.rank == 0 and (epoch.loss, epoch.objective) != (before.loss, before.objective):
                 raise RuntimeError(f"epoch {epoch.epoch} of the earlier study came out otherwise: --anew runs it again")
-
-
-def _found(epoch: Epoch) -> tuple[float, float]:
-    return epoch.loss, epoch.objective
+        yield from again
 
 
 def _inspect(method: Method, dataset: Dataset, places: NDArray[np.int64], device: torch.device) -> Inspection:
