@@ -114,7 +114,7 @@ class Lanes:
         self.lanes.append(lane)
 
     def _fit(self, lane: Lane, trainer: LaneTrainer) -> None:
-        """Keep the lane's worker group alive: Ray Train restarts its workers, and this its controller."""
+        """Keep the lane's worker group alive: Ray Train restarts its workers, and this a Ray Train that failed."""
         for _ in range(ATTEMPTS):
             try:
                 trainer.fit()
@@ -122,7 +122,6 @@ class Lanes:
                 self._errors[lane.number] = error
             if self._closing.is_set():
                 return
-            _free(lane)
         self._broken.add(lane.number)
         lane.mailbox.give_up.remote(
             f"lane {lane.number} died {ATTEMPTS} times: {_last_line(self._errors.get(lane.number))}"
@@ -214,19 +213,6 @@ class Lanes:
             lane.mailbox.close.remote()
         for thread in self._threads:
             thread.join(timeout=10)
-
-
-def _free(lane: Lane) -> None:
-    """Give back what the workers of a dead controller held, or its successor waits for it until the study ends.
-
-    Ray Train's own way is none here: see study.cluster.trainer.
-    """
-    try:
-        held = ray.get(lane.mailbox.placement.remote(), timeout=10)
-        if held is not None:
-            ray.util.remove_placement_group(held)
-    except RayError:  # the mailbox is gone too, or being restarted
-        return
 
 
 def _last_line(error: object) -> str:

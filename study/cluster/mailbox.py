@@ -91,7 +91,6 @@ class Mailbox:
         self._broken: Failure | None = None
         self._closed = False
         self._ready = 0
-        self._placement: Any = None
 
     async def start(self, job: Letter) -> None:
         """Make `job` the wanted one; the one before is stopped. A name that was not stopped goes on with its items."""
@@ -177,21 +176,16 @@ class Mailbox:
                     run.ended = Failure(f"it made no progress, {HANGS} times: {line.strip()}", where)
             self._changed.notify_all()
 
-    async def placement(self) -> Any:
-        """Ray's placement group of the workers that came up last; None before."""
-        return self._placement
-
     async def ready(self) -> None:
         """Return when the workers have come up."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._ready > 0)
 
-    async def take(self, group: str, rank: int, done: int, placement: Any = None) -> tuple[int, Letter] | None:
+    async def take(self, group: str, rank: int, done: int) -> tuple[int, Letter] | None:
         """Called by a worker: the next job and its number, one after `done`; None when the lane closes.
 
-        It says each time what `placement` its group has, which a mailbox that was restarted would not know. Rank 0
-        takes what is wanted, and the others of its `group` take the same even if it is no longer wanted: rank 0 would
-        wait for them in a collective call.
+        Rank 0 takes what is wanted, and the others of its `group` take the same even if it is no longer wanted: rank 0
+        would wait for them in a collective call.
         """
 
         def next_run() -> _Run | None:
@@ -202,7 +196,6 @@ class Mailbox:
             return run if run is not None and run.number > done and not run.ended and not run.stopped else None
 
         async with self._changed:
-            self._placement = placement
             self._ready += rank == 0
             self._changed.notify_all()
             while True:

@@ -19,10 +19,12 @@ from study.cluster.vigil import RayDiedError, children, end_orphans, mark, opens
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",  # it would set up this process's logging
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",  # within which a lane notices that its workers have left
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process a lane, for warnings that nobody here asks for
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_worker_maximum_startup_concurrency": "16",  # a lane is four processes, and Ray warns of four times the CPUs
+    "RAY_worker_maximum_startup_concurrency": "16",  # a lane is three processes, and Ray warns of four times the CPUs
 }
 
 

@@ -32,7 +32,6 @@ def serve(config: dict[str, Any]) -> None:
     if place.world > 1:
         dist.broadcast_object_list(group)
     done = 0
-    placement = ray.util.get_current_placement_group()
 
     def beat(idle: float) -> float:
         try:
@@ -46,7 +45,7 @@ def serve(config: dict[str, Any]) -> None:
         beat,
         lambda where: ray.get(mailbox.hung.remote(done, place.rank, where), timeout=_PATIENCE),
     )
-    while (taken := ray.get(mailbox.take.remote(group[0], place.rank, done, placement))) is not None:
+    while (taken := ray.get(mailbox.take.remote(group[0], place.rank, done))) is not None:
         number, letter = taken
         failure = None
         try:

@@ -75,7 +75,6 @@ def _actor(titles: Sequence[str], after: str) -> Callable[[Bench, Random], Tried
 
 _ACTORS = {
     "worker": (("ray::RayTrainWorker",), "Train worker"),
-    "controller": (("ray::TrainController",), "Train controller"),
     "mailbox": (("ray::Mailbox",), "lane's mailbox"),
     "tune-actor": (("ray::TrialOnLane", "ray::ResourceTrainable"), "Tune actor"),
     "raylet": (("raylet",), "raylet"),
