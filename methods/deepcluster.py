@@ -102,7 +102,7 @@ class DeepCluster(Method):
 
         Clusters here are those that the head tells for images that were not clustered.
         """
-        told = self.head(self.encoder(batch.images)).argmax(1)  # (N,)
+        told = self.head(self.encoder.in_parts(batch.images)).argmax(1)  # (N,)
         largest = told.bincount(minlength=self.config.clusters).topk(CLUSTERS_SHOWN).indices.tolist()
         rows = {f"cluster {k}": batch.images[told == k][:SHOWN] for k in largest if (told == k).any()}
         figures: dict[str, Figure] = {"The largest clusters": Grid(rows)}

@@ -52,7 +52,7 @@ class RotNet(Method):
     def inspect(self, batch: Batch) -> Inspection:
         """Which turn is taken for which, and the share that is told right."""
         views, turns = rotate(batch.images[:EXAMINED], TURNS)
-        told = self.head(self.encoder(views)).argmax(1)
+        told = self.head(self.encoder.in_parts(views)).argmax(1)
         counts = (TURNS * turns + told).bincount(minlength=TURNS * TURNS).view(TURNS, TURNS)
         names = tuple(f"{90 * turn}°" for turn in range(TURNS))
         return Inspection(

@@ -65,7 +65,7 @@ class SimCLR(Method):
         """Two views of some images, and how often a view finds the other among all views of the batch."""
         pairs = torch.cat((batch.images, batch.images)).contiguous(memory_format=torch.channels_last)
         seen = make_views(pairs, self.config.augmentation, self.config.flip)
-        directions = F.normalize(self.projection(self.encoder(seen).mean((2, 3))))
+        directions = F.normalize(self.projection(self.encoder.in_parts(seen).mean((2, 3))))
         similarity = (directions @ directions.T).fill_diagonal_(-math.inf)
         count = len(batch.images)
         found = (similarity.argmax(1) + count) % (2 * count) == torch.arange(2 * count, device=seen.device)

@@ -35,7 +35,7 @@ class Supervised(Method):
 
     def inspect(self, batch: Batch) -> Inspection:
         """Which class is taken for which, up to 20 classes."""
-        logits = self.head(self.encoder(batch.images))
+        logits = self.head(self.encoder.in_parts(batch.images))
         count = logits.shape[1]
         if count > MOST_SHOWN:
             return Inspection()

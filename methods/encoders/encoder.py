@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from methods.precision import MixedPrecision
 from methods.views import slopes
 
+PART = 64  # images of a forward without gradient: a processor's caches like that, too
+
 
 class Encoder(MixedPrecision):
     """A chain of named stages over images in [0, 1].
@@ -37,6 +39,10 @@ class Encoder(MixedPrecision):
                 if name == tap:
                     break
         return x.to(images.dtype)
+
+    def in_parts(self, images: Tensor, tap: str | None = None) -> Tensor:
+        """The same of many images of which nothing is learned, a few at a time: the first stages' maps are large."""
+        return torch.cat([self(part, tap) for part in torch.split(images, PART)])
 
     def read(self, images: Tensor) -> Tensor:
         """What the first stage is given."""

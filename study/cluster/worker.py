@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import traceback
 import uuid
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import torch
 from ray.train.torch import get_device
 from torch import distributed as dist
 
+from study.cluster.lean import keep_memory, without_compiler
 from study.cluster.messages import Failure, Fault, Job, sealed
 from study.cluster.watchdog import Watchdog
 from study.learning.pretrain import DivergedError, Place
@@ -25,6 +25,7 @@ def serve(config: dict[str, Any]) -> None:
     """Take jobs from the mailbox and post their items. Ray Train calls it on each worker."""
     mailbox = config["mailbox"]
     keep_memory()
+    without_compiler()
     torch.set_num_threads(config["threads"])
     context = ray.train.get_context()
     place = Place(context.get_world_rank(), context.get_world_size(), get_device())
@@ -76,14 +77,3 @@ def _items(job: Job, place: Place, watchdog: Watchdog) -> Iterator[Any]:
             except StopIteration:
                 return
         yield item
-
-
-def keep_memory() -> None:
-    """Have glibc keep freed memory: giving pages back after every step costs up to a quarter of it."""
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-    except OSError:  # not glibc
-        return
-    trim_threshold, mmap_threshold = -1, -3  # of <malloc.h>
-    libc.mallopt(mmap_threshold, 1 << 30)
-    libc.mallopt(trim_threshold, (1 << 31) - 1)

@@ -26,17 +26,20 @@ def extract(encoder: Encoder, dataset: Dataset, places: NDArray[np.int64], devic
     """
     training = encoder.training
     encoder.eval()
-    parts, size = [], batch_size_of(device)
-    with torch.inference_mode():
+    features, size = torch.empty(0), batch_size_of(device)
+    with torch.no_grad():
         for start in range(0, len(places), size):
             pixels = torch.from_numpy(dataset.pixels[places[start : start + size]]).to(device)
             feature_map = encoder(to_images(pixels), encoder.default_tap)  # (n, D, h, w)
             side = feature_map.shape[-1]
             while side > 1 and feature_map.shape[1] * side * side > MOST_DIMENSIONS:
                 side -= 1
-            parts.append(F.adaptive_avg_pool2d(feature_map, side).flatten(1))
+            part = F.adaptive_avg_pool2d(feature_map, side).flatten(1)
+            if not start:
+                features = part.new_empty(len(places), part.shape[1])
+            features[start : start + size] = part
     encoder.train(training)
-    return torch.cat(parts).clone()  # outside inference mode, so that heads can be fitted to it
+    return features
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from methods.precision import quickest
-from study.cluster.worker import keep_memory
+from study.cluster.lean import keep_memory
 from study.data.dataset import Dataset, load, prepare
 from study.data.sources import open_source
 from study.learning.pretrain import Judgement, Place, Plan, pretrain
