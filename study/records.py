@@ -169,8 +169,7 @@ class Study:
 
 def stale(study: Study, finished: Sequence[Trial]) -> bool:
     """Whether the study's patience is at its end: so many trials of a higher number than the best have finished."""
-    best = best_trial(finished)
-    if study.patience is None or best is None:
+    if study.patience is None or (best := best_trial(finished)) is None:
         return False
     return sum(trial.number > best.number for trial in finished) >= study.patience
 

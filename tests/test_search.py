@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -16,11 +16,12 @@ import pytest
 from optuna.trial import TrialState
 
 from methods import METHODS
-from methods.space import Value, defaults
+from methods.space import Value, defaults, searched
+from study.analysis.importance import distribution
 from study.cluster.lanes import LOSSES, LaneError
 from study.cluster.mailbox import Lane
 from study.cluster.messages import Failure, Job, Letter
-from study.cluster.proposals import Proposals, Watch, budget_left
+from study.cluster.proposals import Proposals, Tpe, Watch, budget_left
 from study.cluster.search import asha
 from study.cluster.trial_actor import TrialOnLane
 from study.learning.pretrain import Place
@@ -127,6 +128,26 @@ def test_a_proposal_depends_on_the_seed_the_number_and_the_results_before_it() -
 
     resumed = Book(finished=whole.finished[:4])
     assert proposed(resumed.proposals.suggest("next")) == expected
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_proposals_are_those_of_optunas_own_sampler() -> None:
+    space = {name: distribution(range_) for name, range_ in searched(METHODS["rotnet"].Config).items()}
+
+    def proposed(sampler: Callable[[int], optuna.samplers.TPESampler]) -> list[dict[str, Value]]:
+        known, found = optuna.create_study(direction="maximize"), []
+        for number in range(40):
+            known.sampler = sampler(number)
+            trial = known.ask(space)
+            found.append(trial.params)
+            trial.report(trial.params["lr"], 1)
+            state = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE, TrialState.FAIL)[number % 4]
+            known.tell(trial, -trial.params["dropout"] if state is TrialState.COMPLETE else None, state=state)
+        return found
+
+    options: dict[str, Any] = {"n_startup_trials": 10, "multivariate": True, "constant_liar": True}
+    theirs = proposed(lambda number: optuna.samplers.TPESampler(seed=number, **options))
+    assert proposed(lambda number: Tpe(space, seed=number, **options)) == theirs
 
 
 def test_a_trial_that_was_running_is_taken_up_again() -> None:

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
 from methods import METHODS
@@ -142,7 +143,8 @@ class Proposals(Searcher):
     def _propose(self, number: int, known: optuna.Study) -> tuple[Started, optuna.Trial]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            known.sampler = optuna.samplers.TPESampler(
+            known.sampler = Tpe(
+                self._space,
                 seed=derive(self._study.seed, "proposal", number) % 2**32,
                 n_startup_trials=RANDOM_TRIALS,
                 multivariate=True,
@@ -243,7 +245,7 @@ class Proposals(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: see `save`."""
 
-    def _as_optuna(self, trial: Trial) -> optuna.trial.FrozenTrial:
+    def _as_optuna(self, trial: Trial) -> FrozenTrial:
         """The trial just as `tell` left it: Optuna gives a pruned one the value of its last epoch."""
         last = trial.history[-1].objective if trial.history else None
         return optuna.trial.create_trial(
@@ -253,6 +255,18 @@ class Proposals(Searcher):
             distributions=self._space,
             intermediate_values={epoch.epoch: epoch.objective for epoch in trial.history},
         )
+
+
+class Tpe(optuna.samplers.TPESampler):
+    """Optuna's TPE, told the space that it would look for in all trials, anew for each proposal."""
+
+    def __init__(self, space: dict[str, BaseDistribution], **options: Any) -> None:
+        super().__init__(**options)
+        self._told = {name: range_ for name, range_ in sorted(space.items()) if not range_.single()}
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The space: all trials have all its settings."""
+        return self._told
 
 
 def missing(finished: Sequence[Trial], unfinished: Sequence[Started]) -> list[int]:

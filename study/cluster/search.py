@@ -126,6 +126,7 @@ def search(
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a failed trial has no objective
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new output prints tables at any verbosity
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "1000"  # the searcher knows how many lanes are free
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1e9"  # notes for Ray Tune to go on from, which nobody reads
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is the command's to handle
     left = budget_left(study, finished)
     if left == 0:
