@@ -34,6 +34,7 @@ from study.storage.folder import StorageError
 HANG_AFTER = 1800.0  # seconds without progress after which a worker is ended
 LOSSES = 5  # how often a job may lose its lane before it counts as failed
 _LOOK = 2.0  # seconds between two looks at the lanes
+_LEAVE = 10.0  # seconds for the workers to leave in the end
 _PATIENCE = 600.0  # seconds without any lane after which the study ends
 
 
@@ -66,6 +67,7 @@ class Lanes:
         self._alive: frozenset[int] = frozenset()
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._trainers: list[LaneTrainer] = []
         self._mailboxes: list[Any] = []  # an actor ends with its last handle
         for _ in range(layout.lanes):
             self._add()
@@ -111,6 +113,7 @@ class Lanes:
         thread = threading.Thread(target=self._fit, args=(lane, trainer), name=f"lane{number}", daemon=True)
         thread.start()
         self._threads.append(thread)
+        self._trainers.append(trainer)
         self.lanes.append(lane)
 
     def _fit(self, lane: Lane, trainer: LaneTrainer) -> None:
@@ -207,12 +210,14 @@ class Lanes:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._closing.set()
-        if kind is RayDiedError:
-            return
-        for lane in self.lanes:
-            lane.mailbox.close.remote()
-        for thread in self._threads:
-            thread.join(timeout=10)
+        if kind is not RayDiedError:
+            for lane in self.lanes:
+                lane.mailbox.close.remote()
+            until = time.monotonic() + _LEAVE
+            for thread in self._threads:
+                thread.join(timeout=max(0.0, until - time.monotonic()))
+        for trainer in self._trainers:  # whose workers are busy still, or gone
+            trainer.leave()
 
 
 def _last_line(error: object) -> str:

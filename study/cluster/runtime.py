@@ -11,6 +11,7 @@ from functools import partial
 
 import ray
 import torch
+from ray._private import auto_init_hook
 
 from study.cluster.alone import alone
 from study.cluster.layout import Node
@@ -64,6 +65,7 @@ def joined(
 def _joined(address: str | None, cpus: int | None, stuck: Callable[[str], object] | None) -> Iterator[list[Node]]:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    auto_init_hook.enable_auto_connect = False  # what asks anything of a Ray that has gone is not to start another
     if address is None:
         end_orphans()
         mark()

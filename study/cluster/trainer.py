@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import suppress
 from typing import Any
 
@@ -15,7 +16,6 @@ from ray.train.v2._internal.execution.controller.controller import TrainControll
 from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
 from ray.train.v2._internal.execution.worker_group import Worker, WorkerGroup
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
-from ray.train.v2.api.result import Result
 
 from study.cluster.group import Group
 from study.cluster.layout import Layout
@@ -60,7 +60,13 @@ class _Workers(WorkerGroup):
 class _Controller(TrainController):
     worker_group_cls = _Workers
 
-    def leave(self) -> None:
+    async def run_until(self, left: threading.Event) -> None:
+        """Run until training ends, or it is left: Ray may be gone then, and nothing of it is to be touched."""
+        while not left.is_set() and not self.get_state().is_terminal():
+            turn: Any = self._run_control_loop_iteration
+            await turn()
+
+    def give_back(self) -> None:
         """Give back what the workers hold, or those that follow wait for it until the study ends."""
         if self._worker_group is not None and self._worker_group.has_started():
             self._worker_group.shutdown()
@@ -82,24 +88,31 @@ class _AsMany(FixedScalingPolicy):
 class LaneTrainer(DataParallelTrainer):
     """A TorchTrainer without what is idle here, and with its controller in this process."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._left = threading.Event()
+
+    def leave(self) -> None:
+        """Have `fit` return soon, whatever its workers do."""
+        self._left.set()
+
     def _create_default_callbacks(self) -> list[Any]:
         created = super()._create_default_callbacks()
         return [callback for callback in created if type(callback).__name__ not in _IDLE]
 
-    def _initialize_and_run_controller(self, **arguments: Any) -> Result:
+    def _initialize_and_run_controller(self, **arguments: Any) -> Any:
         # Of all lanes alike, and nobody else in this process uses Ray Train.
         vars(group_start)["SynchronizationActor"] = _Nobody()
         vars(group_state)["_shutdown_sync_actor"] = lambda _: None
         settings: Any = self.scaling_config
         controller: Any = _Controller(**arguments | {"scaling_policy": _AsMany(settings)})
         try:
-            asyncio.run(controller.run())
+            asyncio.run(controller.run_until(self._left))
         except Exception:
             with suppress(RayError):
-                controller.leave()
+                controller.give_back()
             raise
-        result: Result = controller.get_result()
-        return result
+        return controller._build_result()  # which may be left unfinished
 
 
 def backend(layout: Layout) -> BackendConfig:
