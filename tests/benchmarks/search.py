@@ -41,7 +41,7 @@ from study.storage.folder import Folder
 from tests import made_up
 from tests.benchmarks import usual
 
-SECONDS = 150.0
+SECONDS = 300.0
 SEEDS = (0, 1, 2)
 EPOCHS, EPOCH_IMAGES, FRACTION = 16, 1257, 0.1
 CPU = torch.device("cpu")
