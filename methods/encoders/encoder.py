@@ -40,9 +40,9 @@ class Encoder(MixedPrecision):
                     break
         return x.to(images.dtype)
 
-    def in_parts(self, images: Tensor, tap: str | None = None) -> Tensor:
-        """The same of many images of which nothing is learned, a few at a time: the first stages' maps are large."""
-        return torch.cat([self(part, tap) for part in torch.split(images, PART)])
+    def in_parts(self, images: Tensor) -> Tensor:
+        """`forward` of images (N, C, H, W) of which nothing is learned, PART at a time, for early maps are large."""
+        return torch.cat([self(part) for part in torch.split(images, PART)])
 
     def read(self, images: Tensor) -> Tensor:
         """What the first stage is given."""
