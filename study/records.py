@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-if TYPE_CHECKING:  # a Tune actor passes records on and needs no method, nor torch
+if TYPE_CHECKING:  # the post office passes records on and needs no method, nor torch
     from methods.precision import Precision
     from methods.space import Value
 

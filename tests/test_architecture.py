@@ -29,9 +29,9 @@ ROOMS = (
 
 # Third-party packages that only some modules of `study` may import, and `methods` never.
 KEPT_TO = {
-    "ray": {f"cluster.{name}" for name in ("runtime", "messages", "mailbox", "trial_actor", "worker", "lanes")}
+    "ray": {f"cluster.{name}" for name in ("runtime", "messages", "post_office", "trainable", "worker", "lanes")}
     | {f"cluster.{name}" for name in ("alone", "proposals", "search", "images", "group", "trainer", "tuner")},
-    "optuna": {"cluster.search", "cluster.proposals", "analysis.importance", "tracking.trial_storage"},
+    "optuna": {"cluster.search", "cluster.proposals", "cluster.tpe", "analysis.importance", "tracking.trial_storage"},
     "sqlalchemy": {"tracking.uri", "tracking.databases", "tracking.trial_storage"},
     "mlflow": {"tracking.store"},
     "pyarrow": {"storage.tables", "storage.remote", "data.parquet_images"},

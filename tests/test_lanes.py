@@ -79,12 +79,12 @@ def pair(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[La
         yield running
 
 
-def test_a_search_of_short_trials_starts_one_actor_a_lane(lanes: Lanes, tmp_path: Path) -> None:
+def test_a_search_starts_no_process(lanes: Lanes, tmp_path: Path) -> None:
     study = replace(made_up.study(), method="rotnet", trials=16, budget_seconds=None, epochs=scale.EPOCHS)
     before, ended = set(ray._private.state.actors()), list[Trial]()
     search(study, scale.make_job, lanes, [], [], Watch(lambda _: None, lambda *_: None, ended.append), tmp_path)
     assert sorted(trial.number for trial in ended) == list(range(16))
-    assert len(set(ray._private.state.actors()) - before) == 2, "more are processes that nobody needs"
+    assert set(ray._private.state.actors()) == before
 
 
 def test_jobs_are_spread_over_the_lanes_and_none_is_lost(lanes: Lanes) -> None:
@@ -165,13 +165,12 @@ def test_a_slow_job_that_makes_progress_is_left_alone(watched: Lanes) -> None:
     assert [item for _, item in watched.run([Job("stepping", stepping, None)])] == [0]
 
 
-def test_a_lane_whose_mailbox_is_killed_comes_back_and_its_job_with_it(lanes: Lanes, tmp_path: Path) -> None:
+def test_a_post_office_that_is_killed_comes_back_and_the_job_with_it(lanes: Lanes, tmp_path: Path) -> None:
     found = []
     for _, item in lanes.run([Job("robbed", slow, None)]):
         found.append(item)
         if item == 2:
-            for lane in lanes.lanes:
-                ray.kill(lane.mailbox, no_restart=False)
+            ray.kill(lanes.office, no_restart=False)
     assert found == list(range(10))
 
 
@@ -227,7 +226,7 @@ def test_whoever_waits_for_a_job_hears_that_it_was_replaced(lanes: Lanes) -> Non
     lane = lanes.lanes[0]
     first, second = Job("replaced", slow, None), Job("replacing", counting, 2)
     lane.start(first.sealed())
-    waiting = lane.mailbox.receive.remote(first.name, 5)
+    waiting = lane.send("receive", first.name, 5)
     lane.start(second.sealed())
     assert ray.get(waiting, timeout=30) == Failure("the job was stopped", "", "lane")
     assert [lane.receive(second.name, index) for index in range(3)] == [(0,), (1,), True]

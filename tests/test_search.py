@@ -19,11 +19,12 @@ from methods import METHODS
 from methods.space import Value, defaults, searched
 from study.analysis.importance import distribution
 from study.cluster.lanes import LOSSES, LaneError
-from study.cluster.mailbox import Lane
 from study.cluster.messages import Failure, Job, Letter
-from study.cluster.proposals import Proposals, Tpe, Watch, budget_left
+from study.cluster.post_office import Lane
+from study.cluster.proposals import Proposals, Watch, budget_left
 from study.cluster.search import asha
-from study.cluster.trial_actor import TrialOnLane
+from study.cluster.tpe import Tpe
+from study.cluster.trainable import TrialOnLane
 from study.learning.pretrain import Place
 from study.records import Epoch, Started, Status, Study, Trial, stale
 from study.storage.folder import StorageError
@@ -135,19 +136,24 @@ def test_proposals_are_those_of_optunas_own_sampler() -> None:
     space = {name: distribution(range_) for name, range_ in searched(METHODS["rotnet"].Config).items()}
 
     def proposed(sampler: Callable[[int], optuna.samplers.TPESampler]) -> list[dict[str, Value]]:
-        known, found = optuna.create_study(direction="maximize"), []
-        for number in range(40):
+        known, found, running = optuna.create_study(direction="maximize"), [], []
+        for number in range(80):
             known.sampler = sampler(number)
-            trial = known.ask(space)
-            found.append(trial.params)
-            trial.report(trial.params["lr"], 1)
-            state = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE, TrialState.FAIL)[number % 4]
-            known.tell(trial, -trial.params["dropout"] if state is TrialState.COMPLETE else None, state=state)
+            running.append(known.ask(space))
+            found.append(running[-1].params)
+            if len(running) < 3:
+                continue
+            trial = running.pop(number % 2)
+            for step in range(1, 1 + number % 3):
+                trial.report(round(trial.params["lr"] * step, 3), step)
+            state = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.PRUNED, TrialState.FAIL)[number % 4]
+            value = -round(trial.params["dropout"], 1)
+            known.tell(trial, value if state is TrialState.COMPLETE else None, state=state)
         return found
 
     options: dict[str, Any] = {"n_startup_trials": 10, "multivariate": True, "constant_liar": True}
     theirs = proposed(lambda number: optuna.samplers.TPESampler(seed=number, **options))
-    assert proposed(lambda number: Tpe(space, seed=number, **options)) == theirs
+    assert proposed(lambda number: Tpe(space, seed=number, n_startup_trials=10)) == theirs
 
 
 def test_a_trial_that_was_running_is_taken_up_again() -> None:
@@ -356,7 +362,7 @@ class _Lane:
 
 def _actor(lane: _Lane) -> TrialOnLane:
     actor = object.__new__(TrialOnLane)
-    actor.setup({"lane": lane, "job": _job(3, {}).sealed()}, epochs=4)
+    actor.setup({"lane": lane, "job": _job(3, {}).sealed(), "epochs": 4})
     return actor
 
 
@@ -374,8 +380,8 @@ def test_an_actor_that_stepped_starts_its_job_once_and_stops_it() -> None:
     assert lane.told == ["start trial-3", "stop trial-3"]
 
 
-def test_a_tune_actor_needs_no_torch() -> None:
-    script = "import sys, study.cluster.trial_actor, study.records; sys.exit('torch' in sys.modules)"
+def test_the_post_office_needs_no_torch() -> None:
+    script = "import sys, study.cluster.post_office, study.records; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 

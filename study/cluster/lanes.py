@@ -12,7 +12,6 @@ import queue
 import re
 import threading
 import time
-import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -21,11 +20,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.cluster.layout import Layout
-from study.cluster.mailbox import ATTEMPTS, SILENCE, Lane, Mailbox
+from study.cluster.mailbox import ATTEMPTS, SILENCE
 from study.cluster.messages import Failure, Job
+from study.cluster.post_office import Lane, open_office
 from study.cluster.trainer import LaneTrainer, backend
 from study.cluster.vigil import RayDiedError
 from study.cluster.worker import serve
@@ -60,7 +59,7 @@ class Lanes:
         """Start the lanes of `layout`; Ray Train keeps its notes in `scratch`."""
         self.trouble: Exception | None = None  # why the study cannot go on
         self.lanes: list[Lane] = []
-        self._layout, self._scratch, self._hang_after, self._silence = layout, scratch, hang_after, silence
+        self._layout, self._scratch, self._hang_after = layout, scratch, hang_after
         self._room = room
         self._errors: dict[int, Exception] = {}
         self._broken: set[int] = set()
@@ -68,7 +67,7 @@ class Lanes:
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
         self._trainers: list[LaneTrainer] = []
-        self._mailboxes: list[Any] = []  # an actor ends with its last handle
+        self._office, self.office = open_office(silence)
         for _ in range(layout.lanes):
             self._add()
         threading.Thread(target=self._look_after, name="lanes", daemon=True).start()
@@ -78,26 +77,14 @@ class Lanes:
         return [lane for lane in self.lanes if lane.number in self._alive]
 
     def _add(self) -> None:
-        layout, number, name = self._layout, len(self.lanes), f"lane-{uuid.uuid4().hex}"
-        mailbox: Any = ray.remote(Mailbox)
-        self._mailboxes.append(
-            mailbox.options(
-                name=name,
-                num_cpus=0,
-                max_concurrency=1000,  # waiting calls do not hold up the others
-                max_restarts=-1,
-                max_task_retries=-1,
-                # Beside the driver, so that a lost node takes workers along and nothing else.
-                scheduling_strategy=NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False),
-            ).remote(self._silence)
-        )
+        layout, lane = self._layout, Lane(len(self.lanes), self._office)
         resources = {"CPU": layout.cpus_per_worker}
         if layout.gpus_per_worker:
             resources["GPU"] = layout.gpus_per_worker
         trainer = LaneTrainer(
             serve,
             train_loop_config={
-                "mailbox": self._mailboxes[-1],
+                "lane": lane,
                 "threads": max(1, int(layout.cpus_per_worker)),
                 "hang_after": self._hang_after,
             },
@@ -106,11 +93,12 @@ class Lanes:
                 num_workers=layout.workers, use_gpu=layout.gpus_per_worker > 0, resources_per_worker=resources
             ),
             run_config=RunConfig(
-                name=f"lane{number}", storage_path=str(self._scratch), failure_config=FailureConfig(max_failures=-1)
+                name=f"lane{lane.number}",
+                storage_path=str(self._scratch),
+                failure_config=FailureConfig(max_failures=-1),
             ),
         )
-        lane = Lane(number, name)
-        thread = threading.Thread(target=self._fit, args=(lane, trainer), name=f"lane{number}", daemon=True)
+        thread = threading.Thread(target=self._fit, args=(lane, trainer), name=f"lane{lane.number}", daemon=True)
         thread.start()
         self._threads.append(thread)
         self._trainers.append(trainer)
@@ -126,9 +114,7 @@ class Lanes:
             if self._closing.is_set():
                 return
         self._broken.add(lane.number)
-        lane.mailbox.give_up.remote(
-            f"lane {lane.number} died {ATTEMPTS} times: {_last_line(self._errors.get(lane.number))}"
-        )
+        lane.send("give_up", f"lane {lane.number} died {ATTEMPTS} times: {_last_line(self._errors.get(lane.number))}")
 
     def _look_after(self) -> None:
         """Know which lanes live, start others where there is room, and say when none is left."""
@@ -147,7 +133,7 @@ class Lanes:
 
     def _answering(self) -> Iterator[int]:
         try:
-            asked = {lane.mailbox.alive.remote(): lane.number for lane in self.lanes}
+            asked = {lane.send("alive"): lane.number for lane in self.lanes}
             answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=5 * _LOOK)
         except Exception:  # Ray itself is in trouble, which others see
             return
@@ -155,13 +141,13 @@ class Lanes:
             try:
                 if ray.get(answer):
                     yield asked[answer]
-            except RayError:  # a mailbox that is being restarted
+            except RayError:  # a post office that is being restarted
                 continue
 
     def wait_until_ready(self) -> None:
         """Return when every lane's workers are up. Raises LaneError where a lane cannot start."""
         for lane in self.lanes:
-            ready = lane.mailbox.ready.remote()
+            ready = lane.send("ready")
             while not ray.wait([ready], timeout=1.0)[0]:
                 if lane.number in self._errors:
                     error = self._errors[lane.number]
@@ -212,7 +198,7 @@ class Lanes:
         self._closing.set()
         if kind is not RayDiedError:
             for lane in self.lanes:
-                lane.mailbox.close.remote()
+                lane.send("close")
             until = time.monotonic() + _LEAVE
             for thread in self._threads:
                 thread.join(timeout=max(0.0, until - time.monotonic()))

@@ -1,57 +1,21 @@
-"""Mailbox: between a lane's workers and whoever uses the lane: a job in, its items out, leave to go on.
+"""Mailbox: between a lane's workers and whoever uses the lane: a job in, its items out, leave to go on. No Ray.
 
-The mailbox and the Tune actors only pass jobs and items on. They hold them pickled, so that these processes need not
-import torch, which takes seconds and half a gigabyte.
+A mailbox only passes jobs and items on. It holds them pickled, so that its process need not import torch, which takes
+seconds and half a gigabyte.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
 from dataclasses import dataclass, field
 from typing import Any
-
-import ray
-from ray import cloudpickle
 
 from study.cluster.messages import Failure, Letter
 
 ATTEMPTS = 3  # how often a job may lose its workers before it counts as failed
 HANGS = 2  # how often it may hang before it counts as failed: each costs the whole time limit
 SILENCE = 60.0  # seconds without a sign of life after which a lane counts as lost: a restart of its workers takes ten
-
-
-@functools.lru_cache
-def _mailbox(name: str) -> Any:
-    return ray.get_actor(name)
-
-
-@dataclass(frozen=True)
-class Lane:
-    """A handle on one lane, cheap to send to other processes."""
-
-    number: int
-    name: str  # of its mailbox
-
-    @property
-    def mailbox(self) -> Any:
-        """The actor."""
-        return _mailbox(self.name)
-
-    def start(self, letter: Letter) -> None:
-        """Give it a job; a job that runs there is stopped."""
-        ray.get(self.mailbox.start.remote(letter))
-
-    def receive(self, name: str, index: int) -> Any:
-        """Wait for item `index` of a job, as a 1-tuple; True when it ended before that, a Failure when it failed."""
-        answer = ray.get(self.mailbox.receive.remote(name, index))
-        return (cloudpickle.loads(answer[0]),) if isinstance(answer, tuple) else answer
-
-    def stop(self, name: str) -> None:
-        """End a job before its next item; the lane is free."""
-        ray.get(self.mailbox.stop.remote(name))
-
 
 _REPLACED = Failure("the job was replaced by another", "", "lane")
 _LOST = Failure("the lane was lost", "", "lane")
@@ -72,7 +36,7 @@ class _Run:
 
 
 class Mailbox:
-    """A Ray actor between a lane's workers and whoever uses the lane. All methods are coroutines of one event loop.
+    """Between a lane's workers and whoever uses the lane. All methods are coroutines of one event loop.
 
     Its workers beat while they live. A lane that fell silent is lost until they beat again: whoever waits for its job
     hears so. A mailbox that died and came back knows of no job, so it says the same.

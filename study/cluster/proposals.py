@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
@@ -19,8 +18,9 @@ from methods import METHODS
 from methods.space import Value, defaults, searched
 from study.analysis.importance import distribution
 from study.cluster.lanes import LOSSES, LaneError
-from study.cluster.mailbox import Lane
 from study.cluster.messages import Failure, Job
+from study.cluster.post_office import Lane
+from study.cluster.tpe import Tpe
 from study.records import Epoch, Started, Study, Trial, stale
 from study.seeds import derive
 from study.storage.folder import StorageError
@@ -83,6 +83,7 @@ class Proposals(Searcher):
         self._running: dict[str, _Running] = {}  # by Tune's name of the trial
         self._lost: list[_Running] = []  # their lanes were lost: to be run on others
         self._finished = list(finished)
+        self._highest = max((trial.number for trial in finished), default=-1)
         self._optuna = self._history()
         taken = {trial.number for trial in finished}
         self._unfinished = [
@@ -120,7 +121,7 @@ class Proposals(Searcher):
         self._running[trial_id] = running
         job = self._make_job(running.started.number, running.started.params)
         running.origin = job.origin
-        return {"lane": running.lane, "job": job.sealed()}
+        return {"lane": running.lane, "job": job.sealed(), "epochs": self._study.epochs}
 
     def _wanted(self) -> tuple[Started, optuna.Trial]:
         """The next trial: what was under way and what is missing in between, by number, then a new one."""
@@ -147,8 +148,6 @@ class Proposals(Searcher):
                 self._space,
                 seed=derive(self._study.seed, "proposal", number) % 2**32,
                 n_startup_trials=RANDOM_TRIALS,
-                multivariate=True,
-                constant_liar=True,
             )
         first = (defaults(METHODS[self._study.method].Config), *self._study.warm_start)  # the published recipe leads
         if number < len(first):
@@ -190,7 +189,7 @@ class Proposals(Searcher):
             return
         failure: Failure | None = (result or {}).get("failure")
         if error:  # of a trial that is not running yet, Ray Tune says so at once: the lane may well live
-            failure = Failure("its Ray Tune actor died again and again", "", "lane")
+            failure = Failure("what Ray Tune ran it with died again and again", "", "lane")
         with self._noting_trouble():
             if failure is not None and failure.fault == "storage":
                 raise StorageError(failure.reason)
@@ -220,7 +219,8 @@ class Proposals(Searcher):
         values = trial.objective if trial.status == "completed" else None
         self._optuna.tell(running.ask, values, state=STATES[trial.status])
         self._finished.append(trial)
-        if trial.number < max(each.number for each in self._finished) and not self._running and not self._lost:
+        self._highest = max(self._highest, trial.number)
+        if trial.number < self._highest and not self._running and not self._lost:
             self._optuna = self._history()  # in the order of their numbers, on which TPE depends
         self._watch.finished(trial)
 
@@ -255,18 +255,6 @@ class Proposals(Searcher):
             distributions=self._space,
             intermediate_values={epoch.epoch: epoch.objective for epoch in trial.history},
         )
-
-
-class Tpe(optuna.samplers.TPESampler):
-    """Optuna's TPE, told the space that it would look for in all trials, anew for each proposal."""
-
-    def __init__(self, space: dict[str, BaseDistribution], **options: Any) -> None:
-        super().__init__(**options)
-        self._told = {name: range_ for name, range_ in sorted(space.items()) if not range_.single()}
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The space: all trials have all its settings."""
-        return self._told
 
 
 def missing(finished: Sequence[Trial], unfinished: Sequence[Started]) -> list[int]:

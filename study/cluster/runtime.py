@@ -25,7 +25,7 @@ _ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process a lane, for warnings that nobody here asks for
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_worker_maximum_startup_concurrency": "16",  # a lane is three processes, and Ray warns of four times the CPUs
+    "RAY_worker_maximum_startup_concurrency": "16",  # further lanes than CPUs come up together
 }
 
 

@@ -9,15 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import optuna
-import ray
 from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from study.analysis.rungs import REDUCTION
 from study.cluster.lanes import Lanes
 from study.cluster.proposals import MakeJob, Proposals, Watch, budget_left, missing
-from study.cluster.trial_actor import TrialOnLane
-from study.cluster.tuner import one_actor_a_lane
+from study.cluster.trainable import TrialOnLane
+from study.cluster.tuner import trials_in
 from study.records import Started, Study, Trial
 
 
@@ -69,6 +68,9 @@ class Asha(AsyncHyperBandScheduler):
         super().on_trial_complete(tune_controller, self._named(result, trial), result)
         for before in self._before(result):
             before.on_trial_complete(tune_controller, trial, result)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        """None before others: Ray Tune starts all that wait, and this would go through all that there were."""
 
     def _before(self, result: dict[str, Any]) -> Iterator[Asha]:
         """What decides for this trial, and for those after it, where it has something of its own."""
@@ -126,16 +128,13 @@ def search(
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a failed trial has no objective
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new output prints tables at any verbosity
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "1000"  # the searcher knows how many lanes are free
-    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1e9"  # notes for Ray Tune to go on from, which nobody reads
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is the command's to handle
     left = budget_left(study, finished)
     if left == 0:
         return
     proposals = Proposals(study, make_job, lanes.ready, finished, unfinished, watch)
-    trainable = tune.with_parameters(TrialOnLane, epochs=study.epochs)
     tuner = tune.Tuner(
-        # Ray Tune wants some resource, and this one keeps its actors beside the driver, whatever the workers hold.
-        tune.with_resources(trainable, {f"node:{ray.util.get_node_ip_address()}": 0.001}),
+        TrialOnLane,
         tune_config=tune.TuneConfig(
             search_alg=proposals,
             scheduler=asha(study, finished, [*missing(finished, unfinished), *_late(study, finished, unfinished)]),
@@ -153,6 +152,6 @@ def search(
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the workers keep their own
         ),
     )
-    with one_actor_a_lane():
+    with trials_in(lanes.office):
         tuner.fit()
     proposals.close()

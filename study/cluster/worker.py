@@ -14,6 +14,7 @@ from torch import distributed as dist
 
 from study.cluster.lean import keep_memory, without_compiler
 from study.cluster.messages import Failure, Fault, Job, sealed
+from study.cluster.post_office import Lane
 from study.cluster.watchdog import Watchdog
 from study.learning.pretrain import DivergedError, Place
 from study.storage.folder import StorageError
@@ -22,8 +23,8 @@ _PATIENCE = 20.0  # seconds for the mailbox to answer a sign of life
 
 
 def serve(config: dict[str, Any]) -> None:
-    """Take jobs from the mailbox and post their items. Ray Train calls it on each worker."""
-    mailbox = config["mailbox"]
+    """Take jobs from the lane's mailbox and post their items. Ray Train calls it on each worker."""
+    lane: Lane = config["lane"]
     keep_memory()
     without_compiler()
     torch.set_num_threads(config["threads"])
@@ -36,22 +37,22 @@ def serve(config: dict[str, Any]) -> None:
 
     def beat(idle: float) -> float:
         try:
-            least: float = ray.get(mailbox.beat.remote(place.rank, idle), timeout=_PATIENCE)
-        except Exception:  # a mailbox that is being restarted has no judgement
+            least: float = ray.get(lane.send("beat", place.rank, idle), timeout=_PATIENCE)
+        except Exception:  # a post office that is being restarted has no judgement
             return 0.0
         return least
 
     watchdog = Watchdog(
         config["hang_after"],
         beat,
-        lambda where: ray.get(mailbox.hung.remote(done, place.rank, where), timeout=_PATIENCE),
+        lambda where: ray.get(lane.send("hung", done, place.rank, where), timeout=_PATIENCE),
     )
-    while (taken := ray.get(mailbox.take.remote(group[0], place.rank, done))) is not None:
+    while (taken := lane.ask("take", group[0], place.rank, done)) is not None:
         number, letter = taken
         failure = None
         try:
             for index, item in enumerate(_items(letter.open(), place, watchdog)):
-                if not ray.get(mailbox.post.remote(number, place.rank, index, sealed(item))):
+                if not lane.ask("post", number, place.rank, index, sealed(item)):
                     break
         except Exception as error:  # whatever a job raises is its result; the lane lives on
             fault: Fault = "storage" if isinstance(error, StorageError) else "job"
@@ -61,9 +62,9 @@ def serve(config: dict[str, Any]) -> None:
                 torch.cuda.empty_cache()
             if place.world > 1 and not isinstance(error, DivergedError):
                 # The other workers wait for this one in a collective call: only a new group gets them out.
-                ray.get(mailbox.end.remote(number, place.rank, failure))
+                lane.ask("end", number, place.rank, failure)
                 raise
-        ray.get(mailbox.end.remote(number, place.rank, failure))
+        lane.ask("end", number, place.rank, failure)
         done = number
 
 

@@ -42,7 +42,7 @@ from study.storage.folder import Folder
 from tests import made_up
 
 LANES = (1, 2, 4, 8)
-MOST_LANES = 4  # a CPU: a lane is three processes, which come up one after another
+MOST_LANES = 4  # a CPU: their workers come up one after another
 MARKS = (10, 100, 1000)  # trials after which a line is printed; the last ends the search
 EPOCHS = 4
 

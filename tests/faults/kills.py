@@ -80,8 +80,7 @@ def _actor(titles: Sequence[str], after: str) -> Callable[[Bench, Random], Tried
 
 _ACTORS = {
     "worker": (("ray::RayTrainWorker",), "Train worker"),
-    "mailbox": (("ray::Mailbox",), "lane's mailbox"),
-    "tune-actor": (("ray::TrialOnLane", "ray::ResourceTrainable"), "Tune actor"),
+    "post-office": (("ray::PostOffice",), "post office"),
     "raylet": (("raylet",), "raylet"),
     "gcs": (("gcs_server",), "gcs_server"),
 }

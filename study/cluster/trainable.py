@@ -1,25 +1,26 @@
-"""The Ray Tune actor of a trial: a thin messenger between Tune and a lane. No torch: it starts in a second."""
+"""Trainable: a trial as Ray Tune sees it, a thin messenger between Tune and a lane. No torch: it is not needed here."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from study.cluster.mailbox import Lane
 from study.cluster.messages import Failure, Letter
+
+if TYPE_CHECKING:
+    from study.cluster.post_office import Lane
 
 
 class TrialOnLane(tune.Trainable):
-    """A Tune actor: hands the trial to its lane and passes the epochs on. Reused for trial after trial.
+    """Hands the trial to its lane and passes the epochs on. Reused for trial after trial.
 
-    Tune may set up an actor for a trial and then give that trial to another actor that has become free: the lane must
-    hear of nothing before the first step, and nothing from an actor that never stepped.
+    Tune may set one up for a trial and then give that trial to another that has become free: the lane must hear of
+    nothing before the first step, and nothing from one that never stepped.
     """
 
-    def setup(self, config: dict[str, Any], **shared: Any) -> None:
-        """Called once an actor, with its first trial."""
-        self._epochs: int = shared["epochs"]
+    def setup(self, config: dict[str, Any]) -> None:
+        """Called once, with the first trial."""
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -30,6 +31,7 @@ class TrialOnLane(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         self._index = 0
         self._started = False
+        self._epochs: int = config["epochs"]
         self._lane: Lane = config["lane"]
         self._job: Letter = config["job"]
 
@@ -52,6 +54,6 @@ class TrialOnLane(tune.Trainable):
         }
 
     def cleanup(self) -> None:
-        """Free the lane when Tune ends the actor."""
+        """Free the lane when Tune gives this up."""
         if self._started:
             self._lane.stop(self._job.name)
