@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
+from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -68,6 +70,28 @@ def defaults(config: type) -> dict[str, Value]:
     """The published recipe: the default of every searched hyperparameter."""
     recipe: Any = config()
     return {name: getattr(recipe, name) for name in searched(config)}
+
+
+def near_defaults(config: type, random: Random) -> dict[str, Value]:
+    """The published recipe with every searched setting moved at random, within its range.
+
+    As PriorBand draws around an expert's guess (Mallik et al., 2023): numbers from a normal with a quarter of the range
+    as its standard deviation, truncated; a choice stays at its default half the time.
+    """
+    ranges = searched(config)
+    return {name: _near(default, ranges[name], random) for name, default in defaults(config).items()}
+
+
+def _near(default: Value, range_: Range, random: Random) -> Value:
+    if isinstance(range_, Among):
+        return default if random.random() < 0.5 else random.choice(range_.choices)
+    onto, back = (math.log, math.exp) if range_.log else (float, float)
+    low, high, centre = onto(range_.low), onto(range_.high), onto(float(default))
+    moved = math.inf
+    while not low <= moved <= high:
+        moved = random.gauss(centre, (high - low) / 4)
+    inside = min(max(back(moved), range_.low), range_.high)  # exp and log do not quite undo each other
+    return round(inside) if isinstance(default, int) else inside
 
 
 def configure(config: type[C], values: dict[str, Value]) -> C:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
@@ -396,6 +397,17 @@ def test_the_settings_of_a_warm_start_come_after_the_published_recipe() -> None:
     assert later not in (recipe, *warm)
     resumed = Book(finished=whole.finished[:2], study=replace(STUDY, warm_start=warm))
     assert proposed(resumed.proposals.suggest("2")) == (2, warm[1]), "a resumed search goes on with them"
+
+
+def test_every_other_of_the_first_ten_is_drawn_around_the_published_recipe() -> None:
+    recipe = defaults(METHODS["rotnet"].Config)
+    kept = Counter[int]()
+    for seed in range(100):
+        book = Book(study=replace(STUDY, trials=4, seed=seed))
+        for number in range(4):
+            book.run(str(number), [0.1])
+        kept.update(each.number for each in book.started if each.params["batch_size"] == recipe["batch_size"])
+    assert kept[0] == 100 and kept[1] > 50 and kept[2] < 50 and kept[3] > 50, "one of three choices by chance"
 
 
 def test_a_search_ends_when_its_patience_does() -> None:

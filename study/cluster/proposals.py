@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
 import optuna
@@ -15,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
 from methods import METHODS
-from methods.space import Value, defaults, searched
+from methods.space import Value, defaults, near_defaults, searched
 from study.analysis.importance import distribution
 from study.cluster.lanes import LOSSES, LaneError
 from study.cluster.messages import Failure, Job
@@ -152,6 +153,9 @@ class Proposals(Searcher):
         first = (defaults(METHODS[self._study.method].Config), *self._study.warm_start)  # the published recipe leads
         if number < len(first):
             known.enqueue_trial(first[number])
+        elif number < RANDOM_TRIALS and number % 2:  # the recipe is a good guess, and no more
+            random = Random(derive(self._study.seed, "near", number))
+            known.enqueue_trial(near_defaults(METHODS[self._study.method].Config, random))
         ask = known.ask(self._space)
         return Started(number, ask.params, datetime.now(UTC).isoformat(timespec="seconds")), ask
 
