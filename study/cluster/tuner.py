@@ -98,8 +98,7 @@ class _Trials(RayActorManager):
         return False
 
     def cleanup(self) -> None:
-        """Forget them."""
-        self.__init__(self._resource_manager)  # type: ignore[misc]  # as Ray's own does
+        """Nothing: this is the loop's end, and no process is left to kill."""
 
 
 class _Kept(_ObjectCache):
