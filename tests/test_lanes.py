@@ -25,7 +25,7 @@ from study.learning.pretrain import DivergedError, Place
 from study.records import Trial
 from study.storage.folder import StorageError
 from tests import made_up
-from tests.benchmarks import scale
+from tests.benchmarks import no_op
 
 
 def counting(last: int, place: Place) -> Iterator[int]:
@@ -80,9 +80,9 @@ def pair(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[La
 
 
 def test_a_search_starts_no_process(lanes: Lanes, tmp_path: Path) -> None:
-    study = replace(made_up.study(), method="rotnet", trials=16, budget_seconds=None, epochs=scale.EPOCHS)
+    study = replace(made_up.study(), method="rotnet", trials=16, budget_seconds=None, epochs=no_op.EPOCHS)
     before, ended = set(ray._private.state.actors()), list[Trial]()
-    search(study, scale.make_job, lanes, [], [], Watch(lambda _: None, lambda *_: None, ended.append), tmp_path)
+    search(study, no_op.make_job, lanes, [], [], Watch(lambda _: None, lambda *_: None, ended.append), tmp_path)
     assert sorted(trial.number for trial in ended) == list(range(16))
     assert set(ray._private.state.actors()) == before
 
