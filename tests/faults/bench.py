@@ -76,6 +76,11 @@ class Case:
     begun: float = field(default_factory=time.monotonic)
     store: Path | None = None
 
+    @property
+    def caused(self) -> Path:
+        """The file that tells that a method broke."""
+        return self.results / f"{NAME}-fault-was-caused"
+
     def start(self, *more: str, terminal: int | None = None, faulty: bool = True) -> Running:
         """Start the study; without `faulty` no hook breaks it."""
         running = Running(
@@ -161,7 +166,12 @@ class Bench:
         shutil.rmtree(results / NAME, ignore_errors=True)
         (results / "mlflow.db").unlink(missing_ok=True)
         shutil.copytree(self.reference / _PREPARED, results / _PREPARED, dirs_exist_ok=True)
-        return Case(self, results, environment | {"STUDY_FAULT_UNDER": str(results / NAME)})
+        case = Case(self, results)
+        case.environment = environment | {
+            "STUDY_FAULT_UNDER": str(results / NAME),
+            "STUDY_FAULT_CAUSED": str(case.caused),
+        }
+        return case
 
     def unprepared(self, results: Path) -> Case:
         """A new try in `results`, where the images have yet to be prepared."""

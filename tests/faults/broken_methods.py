@@ -9,19 +9,21 @@ from study.storage.files import read_trials
 from tests.faults.bench import Bench, Fault, Tried
 from tests.faults.command import NAME
 
-TRIAL, EPOCH = 3, 2
+TRIAL, EPOCH = 4, 2  # one that is not pruned before
 HANG_AFTER = "60s"  # longer than any honest step on a busy machine
 
 
 def _broken(kind: str, once: bool) -> Callable[[Bench, Random], Tried]:
-    """A cause: rotnet's forward breaks in the second epoch of trial 3, the first time or each time."""
+    """A cause: rotnet's forward breaks in that epoch of that trial, the first time or each time."""
 
     def cause(bench: Bench, random: Random) -> Tried:
         case = bench.case(STUDY_FAULT=f"{kind}:{TRIAL}:{EPOCH}{':once' if once else ''}")
         running = case.start("--hang-after", HANG_AFTER)
-        running.until_said("trial 2 ")
+        running.until_said(f"trial {TRIAL - 1} ")
         case.strike(running)
         case.end(running)
+        if not case.caused.exists():
+            case.wrong.append(f"nothing broke: trial {TRIAL} never came to epoch {EPOCH}")
         failed = [trial for trial in read_trials(case.results / NAME) if trial.status == "failed"]
         if not once and [trial.number for trial in failed] != [TRIAL]:
             case.wrong.append(f"trials {[trial.number for trial in failed]} failed and should be [{TRIAL}]")
@@ -49,8 +51,8 @@ _DEATHS = ("eaten", "crash", "sleep", "spin", "lock")
 
 FAULTS = [
     *(
-        Fault(kind, f"{what} in trial 3, every time", _broken(kind, False), spoils=True)
+        Fault(kind, f"{what} in trial {TRIAL}, every time", _broken(kind, False), spoils=True)
         for kind, what in _KINDS.items()
     ),
-    *(Fault(f"{kind}-once", f"{_KINDS[kind]} in trial 3, once", _broken(kind, True)) for kind in _DEATHS),
+    *(Fault(f"{kind}-once", f"{_KINDS[kind]} in trial {TRIAL}, once", _broken(kind, True)) for kind in _DEATHS),
 ]

@@ -1,6 +1,7 @@
 """Faults of a study from outside its code: Python imports this at start-up, for its folder is on PYTHONPATH.
 
-STUDY_FAULT=KIND:TRIAL:EPOCH[:once] breaks rotnet's forward in that epoch of that trial, every time or the first time.
+STUDY_FAULT=KIND:TRIAL:EPOCH[:once] breaks rotnet's forward in that epoch of that trial, every time or the first time,
+and leaves a file STUDY_FAULT_CAUSED.
 STUDY_FAULT_WRITE=N kills the driver just before it changes a file below STUDY_FAULT_UNDER for the N-th time;
 STUDY_FAULT_TRACE=PATH lists those changes instead. STUDY_FAULT_SLOW=S has every process wait S seconds before it opens
 or changes a file there, as over a slow network.
@@ -36,11 +37,10 @@ class Moment:
         """Whether to break now; once, where it says so."""
         if cls.now != (int(cls.trial), int(cls.epoch)):
             return False
-        if "once" in cls.rest:
-            note = Path(f"{os.environ['STUDY_FAULT_UNDER']}-fault-was-caused")
-            if note.exists():
-                return False
-            note.touch()
+        note = Path(os.environ["STUDY_FAULT_CAUSED"])
+        if "once" in cls.rest and note.exists():
+            return False
+        note.touch()
         return True
 
 
