@@ -74,7 +74,6 @@ class Case:
     codes: list[int | None] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     begun: float = field(default_factory=time.monotonic)
-    store: Path | None = None
 
     @property
     def caused(self) -> Path:
@@ -113,7 +112,7 @@ class Case:
     def tried(self) -> Tried:
         """What it all came to."""
         return Tried(
-            judge(self.results, self.kept, self.bench.reference, self.store),
+            judge(self.results, self.kept, self.bench.reference),
             tuple(running.saw for running in self.commands),
             tuple(self.codes),
             tuple(name for running in self.commands for name in running.left),

@@ -39,7 +39,7 @@ def keep(results: Path) -> Kept:
     return Kept(_read(results / NAME / "trials"), _read(results / NAME / "fits"))
 
 
-def judge(results: Path, kept: Kept, reference: Path, store: Path | None = None) -> Verdict:
+def judge(results: Path, kept: Kept, reference: Path) -> Verdict:
     """Compare a study at its end with what had been `kept`, and with the uninterrupted one in `reference`."""
     folder, now, whole = results / NAME, keep(results), keep(reference)
     rows: Counter[int] = Counter()
@@ -52,7 +52,7 @@ def judge(results: Path, kept: Kept, reference: Path, store: Path | None = None)
         sum(count - 1 for count in rows.values()) + sum(number >= TRIALS for number in rows) + again,
         len(whole.fits.keys() - now.fits.keys())
         + sum(now.fits.get(name, content) != content for name, content in kept.fits.items()),
-        *_runs(store or results / "mlflow.db"),
+        *_runs(results / "mlflow.db"),
         tuple(name for name in theirs if ours.get(name) != theirs[name]),
     )
 
