@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None, begin_again: Callable[[str], in
     options = parse(arguments)
     prepared = _prepared(options.results)
     made = [folder for folder in (prepared.parent, prepared) if not folder.exists()]
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         return _run(options, command, begin_again)
     except ValueError as error:
@@ -127,7 +128,6 @@ def _run(options: Options, command: Sequence[str], stuck: Callable[[str], object
             built = {method: check_method(options, method, dataset) for method in names}
             display.phase("starting Ray" if options.address is None else "joining the cluster")
             there = stack.enter_context(joined(options.address, stuck=stuck))
-            signal.signal(signal.SIGTERM, _interrupt)  # after Ray, which sets its own
             layout = layout or fit(there)
             studies = [
                 study_of(options, method, built[method], name, dataset, layout) for method, name in names.items()

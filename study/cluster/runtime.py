@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import ray
 import torch
-from ray._private import auto_init_hook
+from ray._private import auto_init_hook, utils
 
 from study.cluster.alone import alone
 from study.cluster.layout import Node
@@ -70,10 +72,12 @@ def _joined(address: str | None, cpus: int | None, stuck: Callable[[str], object
         end_orphans()
         mark()
         here = this_machine()
-        _start(cpus or int(here.cpus), int(here.gpus))
+        with _sigterm_kept():
+            _start(cpus or int(here.cpus), int(here.gpus))
     else:
         try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            with _sigterm_kept():
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             token = "" if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH") else _TOKEN
             raise ValueError(f"no Ray cluster answers at --address {address}: {error}{token}") from error
@@ -86,6 +90,23 @@ def _joined(address: str | None, cpus: int | None, stuck: Callable[[str], object
         raise
     finally:
         leave()
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Leave SIGTERM to whom it belongs, where somebody has taken it: Ray takes it twice, and would exit in its way."""
+    owner = signal.getsignal(signal.SIGTERM)
+    if not callable(owner) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    private = vars(utils)
+    real = private["set_sigterm_handler"]
+    private["set_sigterm_handler"] = lambda _: None
+    try:
+        yield
+    finally:
+        private["set_sigterm_handler"] = real
+        signal.signal(signal.SIGTERM, owner)  # its C++ code has taken it too
 
 
 def nodes() -> list[Node]:
