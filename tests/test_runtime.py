@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import pytest
+from ray._private import utils
 
 from study.cluster import runtime
 from study.cluster.runtime import ClusterError
@@ -50,3 +54,36 @@ def test_any_other_failure_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(Exception, match="no permission"):
         runtime._start(2, 0)
     assert broken.started == 0
+
+
+def _ours(signum: int, frame: FrameType | None) -> None:
+    raise AssertionError("nobody sends it here")
+
+
+def _rays(signum: int, frame: FrameType | None) -> None:
+    raise AssertionError("nobody sends it here")
+
+
+@pytest.fixture
+def sigterm() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_sigterm_stays_with_the_command_while_ray_starts(sigterm: None) -> None:
+    signal.signal(signal.SIGTERM, _ours)
+    with runtime._sigterm_kept():
+        utils.set_sigterm_handler(_rays)  # as Ray does before its processes are up
+        assert signal.getsignal(signal.SIGTERM) is _ours
+        signal.signal(signal.SIGTERM, _rays)  # as its C++ code does, which asks nobody
+    assert signal.getsignal(signal.SIGTERM) is _ours
+    utils.set_sigterm_handler(_rays)
+    assert signal.getsignal(signal.SIGTERM) is _rays, "Ray's own function is back"
+
+
+def test_sigterm_that_nobody_took_is_rays(sigterm: None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with runtime._sigterm_kept():
+        utils.set_sigterm_handler(_rays)
+    assert signal.getsignal(signal.SIGTERM) is _rays
